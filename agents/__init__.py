@@ -1,0 +1,1 @@
+"""What is decided: one file (or folder) per agent, pure."""

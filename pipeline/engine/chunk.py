@@ -1,0 +1,252 @@
+"""One chunk in the making: what its records come to, one after the other, in the order of time.
+
+It reads committed rows and writes only itself. What comes of it is visible when its transaction is committed, or never.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+from itertools import islice
+from typing import TypeAlias
+
+from agents.agent import AnyAgent, Ignored, Parked, Repeated, Unexpected
+from pipeline.engine.head import Head
+from pipeline.engine.letters import Failure, letter
+from pipeline.engine.options import Options
+from pipeline.engine.plan import Group, Plan
+from pipeline.engine.rows import ParkedRecord, Place, Rows, Slot
+from pipeline.log.partitioner import partition_of
+from pipeline.log.record import FED, Order, Record
+from schemas.codec import decode, encode
+from schemas.message import SOURCE, Due, Envelope, Instant, Invalid, Message, due_id, follow
+from schemas.topics import topic_of
+
+Came: TypeAlias = tuple[str, Failure | None]
+"""What a record came to, and why it failed if it did."""
+
+MOST_DEADLINES = 1_000
+"""Entries of the deadline index that one chunk looks at; the rest passes in the next one, before further records."""
+
+
+class EngineError(Exception):
+    """The engine's own rules are broken: the process must end, and the chunk is read again."""
+
+
+class Chunk:
+    """The working state of one chunk of one task."""
+
+    def __init__(self, plan: Plan, group: Group, partition: int, head: Head, rows: Rows, options: Options) -> None:
+        self._group, self._partition, self._rows, self._options = group, partition, rows, options
+        self._agents = group.agents
+        self._source = 1 + group.first_task + partition
+        self._primary = group is plan.groups[0]
+        self.head = Head(head.incarnation, head.chunk + 1, head.time, head.said, head.changelog_end, dict(head.offsets))
+        self.counts = Counter(head.counts)
+        self.slots: dict[Place, Slot] = {}
+        self.changed: dict[Place, Slot] = {}
+        self.outputs: list[Record] = []
+        self.stale: list[tuple[Instant, Place]] = []
+        """Entries of the deadline index that are no longer true."""
+        self._timers: list[tuple[Instant, Place]] = []
+        self._horizon: Instant = -1
+
+    # --- deadlines
+
+    def find_deadlines(self, until: Instant) -> None:
+        """Look up which deadlines may pass while the watermark goes to `until`."""
+        found = list(islice(self._rows.due(until), MOST_DEADLINES))
+        self._horizon = found[-1][0] if len(found) == MOST_DEADLINES else until
+        missing = [place for _, place in found if place not in self.slots]
+        self.slots.update(self._rows.load(missing))
+        for due, place in found:
+            if self.slots[place].stored_due == due:
+                self._timers.append((due, place))
+            else:
+                self.stale.append((due, place))
+        heapify(self._timers)
+
+    def pass_deadlines(self, watermark: Instant) -> bool:
+        """Everything that is due by now, in the order of time; False where the chunk has had enough, and must end before its next record."""
+        timers = self._timers
+        until = min(watermark, self._horizon)
+        while timers and timers[0][0] <= until:
+            due, place = heappop(timers)
+            slot = self.slots[place]
+            if slot.due == due:
+                self.head.time = max(self.head.time, due + self._options.lateness_ms)
+                self._fire(place, slot, self.head.time)
+            if len(self.outputs) >= self._options.chunk_outputs:
+                break
+        return until == watermark and not (timers and timers[0][0] <= until)
+
+    def _pass_own_deadlines(self, place: Place, until: Instant, at: Instant) -> None:
+        """A record of this key is at `until`: what its row was waiting for before that has passed, whatever the watermark."""
+        slot = self._slot(place)
+        while slot.due is not None and slot.due <= until:
+            self._fire(place, slot, at)
+
+    def _fire(self, place: Place, slot: Slot, at: Instant) -> None:
+        due, deadline = slot.due, slot.deadline
+        for parked in slot.parked:
+            if parked.expires == due:
+                slot.parked = tuple(other for other in slot.parked if other is not parked)
+                self._settle(place, parked, ("dead.orphaned", Failure("orphaned", "Orphaned", "what it waited for did not come", self._agents[place[0]].name)), at)
+                self._change(place, slot)
+                return
+        if deadline is None:
+            raise EngineError(f"{place[1]}: a deadline passed that its row does not have")
+        due_event = Due(place[1], deadline.name)
+        event_id = due_id(place[1], deadline.name, deadline.at)
+        heard = Envelope(event_id, deadline.at, due_event, deadline.correlation_id or event_id, aggregate_id=place[1], source=SOURCE)
+        outcome, failure = self._ask([place], heard, at)
+        if outcome != "applied" or slot.deadline == deadline:
+            why = failure.text if failure else outcome
+            raise EngineError(f"{self._agents[place[0]].name}: {place[1]} was told that {deadline.name} has passed, and did nothing ({why})")
+        self._try_parked(place, slot, at)
+
+    # --- a record that agents here hear
+
+    def hear(self, record: Record, heard: Envelope[Message], ears: Sequence[int], places: Sequence[Place], at: Instant, *, letters: bool) -> str:
+        """What it came to. The pipeline's first agent answers for all that it hears; elsewhere it is enough that one agent acted."""
+        outcomes: list[str] = []
+        for number in ears:
+            own = [place for place in places if place[0] == number]
+            if not own:
+                continue
+            for place in own:
+                self._pass_own_deadlines(place, heard.at, at)
+            outcome, failure = self._ask(own, heard, at)
+            if outcome == "parked":
+                outcome, failure = self._park(own[0], record, at)
+            elif outcome == "applied" and (slot := self.slots[own[0]]).parked:
+                self._try_parked(own[0], slot, at)
+            if failure is not None and letters and not outcomes:
+                self.write_letter(record, failure, at)
+            outcomes.append(outcome)
+        if "applied" in outcomes and not (self._primary and ears[0] == 0):
+            return "applied"
+        return outcomes[0]
+
+    def _ask(self, places: Sequence[Place], heard: Envelope[Message], at: Instant) -> Came:
+        """One agent decides, and what it decided is done."""
+        agent = self._agents[places[0][0]]
+        slots = [self._slot(place) for place in places]
+        try:
+            if agent.keys is None:
+                decision = agent.decide(slots[0].row, heard)
+            else:
+                decision = agent.decide({place[1]: slot.row for place, slot in zip(places, slots, strict=True)}, heard)
+        except Unexpected as error:
+            return _failed(Failure("illegal_transition", "Unexpected", str(error), agent.name))
+        except Invalid as error:
+            return _failed(Failure("invalid", "Invalid", str(error), agent.name, error.field))
+        except Exception as error:  # noqa: BLE001  # a fault in one agent must neither lose the record nor stop the others
+            return _failed(Failure("handler_error", type(error).__qualname__, str(error), agent.name))
+        if isinstance(decision, Ignored):
+            return "ignored", None
+        if isinstance(decision, Repeated):
+            return "duplicate", None
+        if isinstance(decision, Parked):
+            return "parked", None
+        return self._apply(agent, places, slots, heard, decision, at)
+
+    def _apply(
+        self, agent: AnyAgent, places: Sequence[Place], slots: Sequence[Slot], heard: Envelope[Message], said: Sequence[Message], at: Instant
+    ) -> Came:
+        """Write what is spoken, fold what was heard and said into the rows; or neither, where an output would be too large."""
+        envelopes = [follow(heard, agent.name, i, message, after_ms=agent.answers_after_ms) for i, message in enumerate(said)]
+        spoken: list[Record] = []
+        names: list[str] = []
+        for envelope in envelopes:
+            if not agent.speaks(heard, envelope.payload):
+                continue
+            if type(envelope.payload) not in agent.says:
+                raise EngineError(f"{agent.name} says {type(envelope.payload).__name__}, and has not declared it")
+            output = self._output(envelope, at + agent.answers_after_ms, self.head.said + len(spoken))
+            if len(output.value or b"") > self._options.largest_record_bytes:
+                text = f"{type(envelope.payload).__name__}: more than {self._options.largest_record_bytes} bytes"
+                return _failed(Failure("too_large", "TooLarge", text, agent.name))
+            spoken.append(output)
+            names.append("emitted." + envelope.payload.wire.name)
+        evolve = agent.table.evolve
+        for place, slot in zip(places, slots, strict=True):
+            row = evolve(slot.row, heard)
+            for envelope in envelopes:
+                row = evolve(row, envelope)
+            slot.row = row
+            self._change(place, slot)
+        self.head.said += len(spoken)
+        self.outputs += spoken
+        self.counts.update(names)
+        return "applied", None
+
+    def _output(self, envelope: Envelope[Message], at: Instant, number: int) -> Record:
+        topic = topic_of(type(envelope.payload))
+        key = str(getattr(envelope.payload, topic.key)).encode("utf-8", "surrogatepass")
+        in_step = topic.key == self._group.key and topic.partitions == self._group.partitions
+        partition = self._partition if in_step else partition_of(key, topic.partitions)
+        return Record(topic.name, partition, key, encode(envelope), (), envelope.at, Order(at, self._source, number))
+
+    def write_letter(self, record: Record, failure: Failure, at: Instant) -> None:
+        """To the dead letters, once, as it came."""
+        self.outputs.append(letter(record, failure, Order(at, self._source, self.head.said), at))
+        self.head.said += 1
+
+    # --- rows, and what waits with them
+
+    def _slot(self, place: Place) -> Slot:
+        slot = self.slots.get(place)
+        if slot is None:
+            slot = self.slots[place] = self._rows.load([place])[place]
+        return slot
+
+    def _change(self, place: Place, slot: Slot) -> None:
+        slot.set_due(self._agents[place[0]])
+        self.changed[place] = slot
+        if slot.due is not None and slot.due <= self._horizon:
+            heappush(self._timers, (slot.due, place))
+
+    def _park(self, place: Place, record: Record, at: Instant) -> Came:
+        slot, agent = self._slot(place), self._agents[place[0]]
+        if len(slot.parked) >= self._options.parked_per_key:
+            return _failed(Failure("orphaned", "Orphaned", "too many records wait for this key already", agent.name))
+        slot.parked = (*slot.parked, ParkedRecord(record, at + agent.patience_ms))
+        self._change(place, slot)
+        return "parked", None
+
+    def _try_parked(self, place: Place, slot: Slot, at: Instant) -> None:
+        """The row has changed: decide again on what waits, oldest first, and from the start after each that acts."""
+        i = 0
+        while i < len(slot.parked):
+            parked = slot.parked[i]
+            came = self._ask([place], self._waiting(parked), at)
+            if came[0] == "parked":
+                i += 1
+                continue
+            slot.parked = slot.parked[:i] + slot.parked[i + 1 :]
+            self._settle(place, parked, came, at)
+            self._change(place, slot)
+            if came[0] == "applied":
+                i = 0
+
+    def _waiting(self, parked: ParkedRecord) -> Envelope[Message]:
+        heard = decode(parked.record.value, parked.record.headers)
+        if not isinstance(heard, Envelope):
+            raise EngineError("a parked record cannot be read any more")
+        return heard
+
+    def _settle(self, place: Place, parked: ParkedRecord, came: Came, at: Instant) -> None:
+        """A parked record has come to its end. It is counted where it was counted as parked: by the first agent that hears it."""
+        kind = type(self._waiting(parked).payload)
+        if place[0] != next(n for n, agent in enumerate(self._agents) if kind in agent.hears):
+            return
+        outcome, failure = came
+        origin = "input." if parked.record.order.source == FED else "internal."
+        self.counts[origin + "parked"] -= 1
+        self.counts[origin + outcome] += 1
+        if failure is not None:
+            self.write_letter(parked.record, failure, at)
+
+
+def _failed(failure: Failure) -> Came:
+    return "dead." + failure.reason, failure

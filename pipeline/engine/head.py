@@ -1,0 +1,27 @@
+"""What a task knows of itself."""
+
+import msgspec
+
+from schemas.message import Instant
+
+
+class Head(msgspec.Struct, array_like=True):
+    """The last record of each chunk in the changelog, and part of each batch in the store: state is whole up to here."""
+
+    incarnation: str
+    """Of the changelog: state from another one is worthless."""
+    chunk: int = 0
+    time: Instant = -1
+    """Stream time: the greatest event time seen."""
+    said: int = 0
+    """How many records the task has said."""
+    changelog_end: int = -1
+    """Offset of this head in the changelog."""
+    offsets: dict[str, int] = {}
+    """Next offset per input, by topic."""
+    counts: dict[str, int] = {}
+    """What became of the records: `input.` of those that were fed, `internal.` of those that were said, `emitted.` per type."""
+
+
+encode_head = msgspec.msgpack.Encoder().encode
+decode_head = msgspec.msgpack.Decoder(Head).decode

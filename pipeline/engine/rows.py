@@ -1,0 +1,164 @@
+"""The rows of a task, each with what waits for it and when it wants to be woken; decoded rows are kept.
+
+In the store: `r | table | 0 | key` holds the row and its parked records; `t | due | table | 0 | key` is the index of deadlines,
+which follows from the rows and is therefore in no changelog.
+"""
+
+from collections.abc import Iterable, Iterator
+from struct import Struct
+from typing import Any, TypeAlias
+
+import msgspec
+
+from agents.agent import AnyAgent, Deadline
+from pipeline.log.record import Record
+from pipeline.stores.port import Batch, Store
+from schemas.message import Instant
+
+_due = Struct(">Q").pack
+Place: TypeAlias = tuple[int, str]
+"""Number of the agent in its group, and the key."""
+
+
+class ParkedRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A record that came too early, as it came, until its row changes or its patience ends."""
+
+    record: Record
+    expires: Instant
+
+
+class Slot:
+    """One row in one chunk: changed here, stored when the chunk is committed."""
+
+    __slots__ = ("deadline", "due", "parked", "row", "stored_due")
+
+    def __init__(self, row: Any, parked: tuple[ParkedRecord, ...]) -> None:  # noqa: ANN401  # rows are of their agents' types
+        self.row = row
+        self.parked = parked
+        self.deadline: Deadline | None = None
+        self.due: Instant | None = None
+        self.stored_due: Instant | None = None
+
+    def set_due(self, agent: AnyAgent) -> None:
+        """The next moment at which the row wants to act, or a parked record has waited too long."""
+        self.deadline = agent.due(self.row)
+        self.due = None if self.deadline is None else self.deadline.at
+        for parked in self.parked:
+            if self.due is None or parked.expires < self.due:
+                self.due = parked.expires
+
+    def copy(self) -> "Slot":
+        other = Slot(self.row, self.parked)
+        other.deadline, other.due, other.stored_due = self.deadline, self.due, self.stored_due
+        return other
+
+
+class Rows:
+    """All rows of one task."""
+
+    def __init__(self, store: Store, base: bytes, agents: tuple[AnyAgent, ...], *, cached: int) -> None:
+        self._store = store
+        self._base = base
+        self._timers = base + b"t"
+        self._agents = agents
+        self._cached = cached
+        self._cache: dict[Place, Slot] = {}
+        self._prefixes = [b"r" + agent.table.name.encode() + b"\0" for agent in agents]
+        self._numbers = {agent.table.name.encode(): number for number, agent in enumerate(agents)}
+        self._decoders = [msgspec.msgpack.Decoder(tuple[agent.table.row, tuple[ParkedRecord, ...]]).decode for agent in agents]  # type: ignore[name-defined]  # a type made at run time
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    def load(self, places: Iterable[Place]) -> dict[Place, Slot]:
+        """Working copies of these rows, read in one go; a key never seen has its table's initial row."""
+        slots: dict[Place, Slot] = {}
+        missing: list[Place] = []
+        for place in places:
+            kept = self._cache.get(place)
+            if kept is not None:
+                slots[place] = kept.copy()
+            else:
+                missing.append(place)
+        found = self._store.get_many([self._base + self._key(place) for place in missing])
+        for place, raw in zip(missing, found, strict=True):
+            slots[place] = self._decode(place, raw)
+        return slots
+
+    def _key(self, place: Place) -> bytes:
+        return self._prefixes[place[0]] + place[1].encode("utf-8", "surrogatepass")
+
+    def _decode(self, place: Place, raw: bytes | None) -> Slot:
+        agent = self._agents[place[0]]
+        if raw is None:
+            return Slot(agent.table.initial(place[1]), ())
+        slot = Slot(*self._decoders[place[0]](raw))
+        slot.set_due(agent)
+        slot.stored_due = slot.due
+        return slot
+
+    def write(self, changed: dict[Place, Slot], batch: Batch, changelog: list[tuple[bytes, bytes | None]]) -> None:
+        """Write these rows and their deadlines."""
+        base = self._base
+        for place, slot in changed.items():
+            key, value = self._key(place), self._encode((slot.row, slot.parked))
+            changelog.append((key, value))
+            batch.puts.append((base + key, value))
+            if slot.due != slot.stored_due:
+                if slot.stored_due is not None:
+                    batch.deletes.append(self._timer(slot.stored_due, key))
+                if slot.due is not None:
+                    batch.puts.append((self._timer(slot.due, key), b""))
+
+    def keep(self, changed: dict[Place, Slot]) -> None:
+        """These rows are committed: later chunks may start from them."""
+        cache = self._cache
+        for place, slot in changed.items():
+            slot.stored_due = slot.due
+            cache.pop(place, None)
+            cache[place] = slot
+        if len(cache) > self._cached:
+            for place in list(cache)[: len(cache) - self._cached]:
+                del cache[place]
+
+    def due(self, until: Instant) -> Iterator[tuple[Instant, Place]]:
+        """Deadlines up to and with `until`, in order; some may be of rows that have changed since."""
+        start = len(self._timers)
+        for entry, _ in self._store.scan(self._timers, self._timers + _due(max(until, -1) + 1)):
+            yield int.from_bytes(entry[start : start + 8]), self._place(entry[start + 8 :])
+
+    def forget_due(self, due: Instant, place: Place, batch: Batch) -> None:
+        """Delete an entry of the index that is no longer true."""
+        batch.deletes.append(self._timer(due, self._key(place)))
+
+    def first_due(self) -> Instant | None:
+        """The earliest deadline that is stored."""
+        for entry, _ in self._store.scan(self._timers, self._timers + b"\xff" * 9):
+            return int.from_bytes(entry[len(self._timers) :][:8])
+        return None
+
+    def recover(self, key: bytes, value: bytes | None, batch: Batch) -> None:
+        """Apply one changelog record. Deadlines of older values stay in the index until they pass; `due` says so."""
+        if value is None:
+            batch.deletes.append(self._base + key)
+            return
+        batch.puts.append((self._base + key, value))
+        slot = self._decode(self._place(key), value)
+        if slot.due is not None:
+            batch.puts.append((self._timer(slot.due, key), b""))
+
+    def all(self, number: int) -> Iterator[tuple[str, Any, tuple[ParkedRecord, ...]]]:
+        """Every committed row of one agent: key, row, parked records."""
+        prefix = self._base + self._prefixes[number]
+        for key, raw in self._store.scan(prefix, prefix[:-1] + b"\1"):
+            row, parked = self._decoders[number](raw)
+            yield key[len(prefix) :].decode("utf-8", "surrogatepass"), row, parked
+
+    def get(self, place: Place) -> Slot:
+        """One committed row."""
+        return self._decode(place, self._store.get(self._base + self._key(place)))
+
+    def _timer(self, due: Instant, key: bytes) -> bytes:
+        return self._timers + _due(max(due, 0)) + key
+
+    def _place(self, key: bytes) -> Place:
+        table, _, name = key[1:].partition(b"\0")
+        return self._numbers[table], name.decode("utf-8", "surrogatepass")

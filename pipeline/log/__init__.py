@@ -1,0 +1,1 @@
+"""The log: partitions, offsets, transactions. In this process, or Kafka."""

@@ -1,0 +1,1 @@
+"""Files in, report out: replaying recorded events, and making them."""

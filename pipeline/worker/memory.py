@@ -1,0 +1,187 @@
+"""Faust's transport over the log in this process."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import faust
+from faust.transport import base
+from faust.transport.producer import Producer
+from faust.types import TP
+from yarl import URL
+
+from pipeline.engine.task import Task
+from pipeline.log.memory import MemoryLog
+from pipeline.log.record import Record, TopicPartition
+from pipeline.worker.hooks import ChunkConsumer, TaskChunk, TaskTransactions
+
+RECOVERY_CHUNK = 5_000
+"""Changelog records per message."""
+
+
+class _Cluster:
+    """What Faust's assignor asks of a cluster."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        count = self._log.partitions(topic)
+        return None if count is None else set(range(count))
+
+
+class MemoryConsumer(ChunkConsumer):
+    """The only member of its group: all partitions are its own."""
+
+    transport: "MemoryTransport"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as in Faust
+        super().__init__(*args, **kwargs)
+        self._log = self.transport.log
+        self._subscription: set[str] = set()
+        self._assignment: set[TP] = set()
+        self._positions: dict[TP, int] = {}
+        self._joining: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._log.on_news(self._news.set)
+
+    # --- membership
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        wanted = set(topics)
+        if wanted != self._subscription:
+            self._subscription = wanted
+            # a task of its own: assignment waits until this call has returned (conductor.py, `wait_for_subscriptions`)
+            self._joining = asyncio.create_task(self._join())
+
+    async def _join(self) -> None:
+        app, generation = self.app, self.app.consumer_generation_id + 1
+        app.on_rebalance_start()
+        await self.on_partitions_revoked(set(self._assignment))
+        member = "in-process"
+        plan = app.assignor.assign(_Cluster(self._log), {member: app.assignor.metadata(self._subscription)})[member]
+        app.assignor.on_assignment(plan)
+        self._assignment = {TP(topic, p) for topic, partitions in plan.assignment for p in partitions}
+        app.consumer_generation_id = generation
+        await self.on_partitions_assigned(set(self._assignment), generation)
+
+    def assignment(self) -> set[TP]:
+        return set(self._assignment)
+
+    # --- offsets
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        committed = {tp: self._log.committed(TopicPartition(*tp)) for tp in self._assignment if not self._is_changelog_tp(tp)}
+        self._positions.update(committed)
+        return committed
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        self._positions[partition] = offset
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        for tp, offset in partitions.items():
+            self._positions[tp] = offset
+            self._read_offset[tp] = None  # stock drops what lies below it (consumer.py, `_drain_messages`)
+
+    async def seek_to_beginning(self, *partitions: TP) -> None:
+        for tp in partitions:
+            self._positions[tp] = 0
+
+    async def position(self, tp: TP) -> int | None:
+        return self._positions.get(tp)
+
+    def highwater(self, tp: TP) -> int:
+        return self._log.end(TopicPartition(*tp))
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """One after the last record: the marker behind it would never be read, and recovery would wait for it."""
+        return {tp: max(self.highwater(tp) - 1, 0) for tp in partitions}
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        return {tp: self._log.start(TopicPartition(*tp)) for tp in partitions}
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:  # noqa: ARG002  # as in Faust
+        return False
+
+    # --- fetching
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[TaskChunk]]:
+        if not self.flow_active:
+            return {}
+        found = self._poll(active_partitions or set())
+        if not found:
+            self._news.clear()
+            await self.wait_first(self._news.wait(), self.suspend_flow.wait(), timeout=timeout)  # type: ignore[attr-defined]  # mode's Service, untyped here
+            found = self._poll(active_partitions or set()) if self.flow_active else {}
+        return found
+
+    def _poll(self, active: set[TP]) -> dict[TP, list[TaskChunk]]:
+        found: dict[TP, list[TaskChunk]] = {}
+        for task in self.transport.tasks:
+            changelog = TP(*task.changelog)
+            if changelog in active:
+                records = self._log.fetch(task.changelog, self._positions.get(changelog, 0), RECOVERY_CHUNK)
+            else:
+                records = self._merge(task, active)
+            if records:
+                last = records[-1]
+                found.setdefault(TP(last.topic, last.partition), []).append(TaskChunk(task, records))
+                for record in records:
+                    self._positions[TP(record.topic, record.partition)] = record.offset + 1
+        return found
+
+    def _merge(self, task: Task, active: set[TP]) -> list[Record]:
+        """The next records of a task, in the order of time. All inputs are released up to the same moment, so none is waited for."""
+        most = self.transport.chunk_records
+        merged: list[Record] = []
+        for tp in task.inputs:
+            if (key := TP(*tp)) in active:
+                merged += self._log.fetch(tp, self._positions.get(key, 0), most)
+        merged.sort(key=lambda record: record.order)
+        return merged[:most]
+
+    # --- what Faust asks of a consumer besides
+
+    def topic_partitions(self, topic: str) -> int | None:
+        return self._log.partitions(topic)
+
+    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
+        raise NotImplementedError
+
+    async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:  # noqa: ANN401  # as in Faust
+        """The plan has created all topics."""
+
+    def _new_topicpartition(self, topic: str, partition: int) -> TP:
+        return TP(topic, partition)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class MemoryProducer(Producer):
+    """Faust itself sends nothing: what a chunk says goes with its transaction."""
+
+    async def flush(self) -> None:
+        """Nothing is buffered."""
+
+    async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:  # noqa: ANN401  # as in Faust
+        """The plan has created all topics."""
+
+    def supports_headers(self) -> bool:
+        return True
+
+
+class MemoryTransport(base.Transport):
+    """One app over one log."""
+
+    Consumer: ClassVar[type[MemoryConsumer]] = MemoryConsumer
+    Producer: ClassVar[type[MemoryProducer]] = MemoryProducer
+    TransactionManager: ClassVar[type[TaskTransactions]] = TaskTransactions
+    driver_version = "in-process"
+    default_port = 0
+
+    def __init__(self, app: faust.App, log: MemoryLog, tasks: Iterable[Task], *, chunk_records: int) -> None:
+        super().__init__([URL("memory://")], app)
+        self.log = log
+        self.tasks = tuple(tasks)
+        self.chunk_records = chunk_records

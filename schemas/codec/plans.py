@@ -1,0 +1,114 @@
+"""How each type is read and written, worked out once: its decoder, other names to look for, what it borrows, its aggregate."""
+
+import msgspec
+
+from schemas.codec.bad import Bad, invalid
+from schemas.codec.limits import printable, readable
+from schemas.codec.synonyms import camel, names_of, renamed
+from schemas.message import Invalid, Message
+from schemas.topics import CARRIER, topic_of
+
+_AGGREGATES = {"order_id": "Order", "user_id": "User", "customer_id": "Customer", "rule_id": "Rule"}
+NOT_AN_ORDER = frozenset({"payment", "user", "customer"})
+"""Aggregates (in lower case) whose id is never taken for an order's."""
+
+
+class Plan:
+    """Everything that reading or writing one type needs.
+
+    Adding a version is a new field, a function, and a number; nothing else in the code knows that there was another:
+
+        def _v2_had_no_gift_note(old: Payload) -> Payload:
+            return {**old, "gift_note": Raw(b'""')}
+
+        wire = Wire("OrderCreated", version=3, lifts=(_v1_was_in_dollars, _v2_had_no_gift_note))
+        gift_note: Text
+
+    An upcaster sees the members under their canonical names as `msgspec.Raw`, the bytes that were written, so that an
+    amount which it does not touch can never become a float.
+    """
+
+    def __init__(self, kind: type[Message], key: str) -> None:
+        self.kind = kind
+        self.name = kind.wire.name
+        self.version = kind.wire.version
+        # A fraction in free data (a fraud rule) stays the text that was written; amounts are read from their bytes anyway.
+        self.decode = msgspec.json.Decoder(kind, float_hook=str).decode
+        fields = {field.name: field for field in msgspec.structs.fields(kind)}
+        self.own = key if key in fields and fields[key].required else "order_id"
+        self.aggregate_type = _AGGREGATES[self.own]
+        self.optional = tuple(
+            (field.name, tuple(f'"{name}"'.encode() for name in _other_names(kind, field.name)))
+            for field in fields.values()
+            if not field.required and _other_names(kind, field.name)
+        )
+        self.ids, self.texts = _strings(kind)
+        self.needs_order_id = "order_id" in fields and fields["order_id"].required
+        self.has_payment_id = "payment_id" in fields
+        self.has_items = "items" in fields
+        self.has_event_ids = "event_ids" in fields
+
+    def read(self, version: int, members: dict[str, msgspec.Raw], aggregate_id: str = "", aggregate_type: str = "") -> Message:
+        """The message in its newest version. Raises Bad: unsupported_version, or invalid with the field named."""
+        if version > self.version:
+            raise Bad("unsupported_version", "event_version", f"{self.name} version {version}; the newest known is {self.version}")
+        said = renamed(self.kind, members)
+        if aggregate_id:
+            self._borrow(said, msgspec.Raw(msgspec.json.encode(aggregate_id)), aggregate_type.lower())
+        for lift in self.kind.wire.lifts[version - 1 :]:
+            said = lift(said)
+        try:
+            return self.decode(msgspec.json.encode(said))
+        except msgspec.ValidationError as error:
+            raise invalid(error, "payload") from None
+
+    def _borrow(self, said: dict[str, msgspec.Raw], aggregate_id: msgspec.Raw, aggregate: str) -> None:
+        """The order id, and a payment's id, may stand in the envelope alone. An aggregate of no stated type that has the payment's id is it."""
+        if self.has_payment_id and aggregate == "payment":
+            said.setdefault("payment_id", aggregate_id)
+        is_payment = self.has_payment_id and bytes(said.get("payment_id", b"")) == bytes(aggregate_id)
+        if self.needs_order_id and aggregate not in NOT_AN_ORDER and not is_payment:
+            said.setdefault("order_id", aggregate_id)
+
+    def aggregate(self, message: Message, aggregate_id: str, aggregate_type: str) -> tuple[str, str]:
+        """Id and type of the aggregate, where the sender leaves one of them out: the message's own order, user, customer or rule."""
+        own: str = getattr(message, self.own)
+        if not aggregate_id or aggregate_id == own:
+            return own, aggregate_type or self.aggregate_type
+        if not aggregate_type and self.has_payment_id and aggregate_id == message.payment_id:  # type: ignore[attr-defined]
+            return aggregate_id, "Payment"
+        return aggregate_id, aggregate_type
+
+    def check_characters(self, message: Message) -> None:
+        """Names must be printable, free words readable. Raises Invalid."""
+        names = [(field, getattr(message, field)) for field in self.ids]
+        if self.has_items:
+            names += [(f"items[{n}].sku", line.sku) for n, line in enumerate(message.items)]  # type: ignore[attr-defined]
+        if self.has_event_ids:
+            names += [(f"event_ids[{n}]", name) for n, name in enumerate(message.event_ids)]  # type: ignore[attr-defined]
+        for field, name in names:
+            if not printable(name):
+                raise Invalid(field, "control characters")
+        for field in self.texts:
+            if not readable(getattr(message, field)):
+                raise Invalid(field, "control characters")
+
+
+def _other_names(kind: type[Message], field: str) -> tuple[str, ...]:
+    snakes = names_of(kind, field)
+    return tuple(sorted({*snakes, *map(camel, snakes)} - {field}))
+
+
+def _strings(kind: type[Message]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fields that are names, and those that are free words."""
+    ids, texts = [], []
+    for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined]
+        match field.type:
+            case msgspec.inspect.Metadata(type=msgspec.inspect.StrType(), extra={"id": True}):
+                ids.append(field.name)
+            case msgspec.inspect.StrType(max_length=int()):
+                texts.append(field.name)
+    return tuple(ids), tuple(texts)
+
+
+PLANS: dict[type[Message], Plan] = {kind: Plan(kind, topic_of(kind).key) for kind in CARRIER}

@@ -1,0 +1,39 @@
+"""What is remembered of an order: its row, how messages change it, and the laws that it keeps."""
+
+from tables.orders.evolve import UNDONE_FOR_DEADLINE, evolve
+from tables.orders.laws import EXTRA, broken_laws
+from tables.orders.row import (
+    ANSWERABLE,
+    OPEN_QUESTION,
+    UNANSWERED,
+    Compensation,
+    Leg,
+    Order,
+    Payment,
+    Refund,
+    Reservation,
+    Shipment,
+    Status,
+)
+from tables.table import Table
+
+ORDERS = Table("orders", row=Order, key="order_id", partitions=6, evolve=evolve, initial=lambda key: Order(id=key))
+
+__all__ = [
+    "ANSWERABLE",
+    "EXTRA",
+    "OPEN_QUESTION",
+    "ORDERS",
+    "UNANSWERED",
+    "UNDONE_FOR_DEADLINE",
+    "Compensation",
+    "Leg",
+    "Order",
+    "Payment",
+    "Refund",
+    "Reservation",
+    "Shipment",
+    "Status",
+    "broken_laws",
+    "evolve",
+]

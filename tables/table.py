@@ -1,0 +1,37 @@
+"""A table: a name, the row of a key never seen, the key, and the fold."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from schemas.message import Envelope, Message
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """A value, stored as an array of its fields: add new ones at the end, each with a default, so that old rows can be read.
+
+    Every field has a default: the empty row is what is known of a key never seen.
+    """
+
+
+R = TypeVar("R", bound=Row)
+
+
+@dataclass(frozen=True)
+class Table(Generic[R]):
+    """What is remembered per key. One agent writes it."""
+
+    name: str
+    row: type[R]
+    key: str
+    """The message field that is the key. A topic with the same key and partitions is read in place, others are re-keyed."""
+    partitions: int
+    evolve: Callable[[R, Envelope[Message]], R]
+    """Folds what was heard, and then what was said because of it. Never refuses: it only remembers."""
+    initial: Callable[[str], R]
+    """The row of a key never seen."""
+
+
+AnyTable: TypeAlias = Table[Any]
