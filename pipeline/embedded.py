@@ -130,13 +130,13 @@ class Embedded:
         self._now = Order(now, FED, self._fed)
         return self._now
 
-    def record(self, topic: str | None, key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...], timestamp: int | None, at: int | None) -> Record:
+    def record(self, topic: str | None, key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...], timestamp: int | None, at: int | None, read: object = None) -> Record:
         """A record to feed: in its own topic where an agent reads that, else where unread lines are counted."""
         order = self.place(at)
         home = topic if topic is not None and topic in self.plan.home else self.plan.unread
         partition = partition_of(key, self.plan.topics[home]) if key is not None else order.number % self.plan.topics[home]
         stamp = timestamp if timestamp is not None else at if at is not None else max(order.at, 0)
-        return Record(home, partition, key, value, headers, stamp, order)
+        return Record(home, partition, key, value, headers, stamp, order, read=read)
 
     async def feed(self, records: Sequence[Record]) -> None:
         """Append these records and run until all that they cause before the last one's time has happened."""

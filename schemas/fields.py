@@ -1,5 +1,6 @@
 """The kinds of field that messages are made of, with their limits."""
 
+from decimal import Decimal
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta
@@ -24,3 +25,6 @@ Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_NUMBER)]
 Version: TypeAlias = Annotated[int, Meta(ge=1, le=LARGEST_NUMBER)]
 Quantity: TypeAlias = Annotated[int, Meta(ge=1, le=LARGEST_QUANTITY)]
 """Pieces of one SKU."""
+
+Amount: TypeAlias = Annotated[Decimal, Meta(description="Exact, in units of the currency, with no more digits than it has.")]
+Currency: TypeAlias = Annotated[str, Meta(description="ISO 4217 code.", examples=["USD", "EUR", "JPY"])]

@@ -1,11 +1,10 @@
 """What is said about an order: facts on `order.events`, wishes on `order.commands`."""
 
-from decimal import Decimal
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Raw, Struct
 
-from schemas.fields import MOST_LINES, Count, Id, MaybeId, Quantity, Text
+from schemas.fields import MOST_LINES, Amount, Count, Currency, Id, MaybeId, Quantity, Text
 from schemas.message import Command, Event, Invalid, Payload, Wire
 from schemas.money import LARGEST_MINOR, check, minor, plausible
 
@@ -31,8 +30,8 @@ class OrderCreated(Event, frozen=True, omit_defaults=True):
 
     order_id: Id
     customer_id: Id
-    total: Decimal
-    currency: str
+    total: Amount
+    currency: Currency
     items: Lines = ()
 
     def __post_init__(self) -> None:
@@ -52,8 +51,8 @@ class ItemAdded(Event, frozen=True):
     order_id: Id
     sku: Id
     quantity: Quantity = 1
-    total: Decimal | None = None
-    price: Decimal | None = None
+    total: Amount | None = None
+    price: Amount | None = None
 
     def __post_init__(self) -> None:
         if self.total is None and self.price is None:
@@ -147,8 +146,8 @@ class ProcessPayment(Command, frozen=True):
 
     order_id: Id
     customer_id: Id
-    amount: Decimal
-    currency: str
+    amount: Amount
+    currency: Currency
 
     def __post_init__(self) -> None:
         check(self.amount, self.currency)
@@ -161,8 +160,8 @@ class RefundPayment(Command, frozen=True):
 
     order_id: Id
     payment_id: MaybeId
-    amount: Decimal
-    currency: str
+    amount: Amount
+    currency: Currency
     reason: Text
     part: Count = 0
 

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from schemas.fields import Id, MaybeId, Text
+from schemas.fields import Amount, Currency, Id, MaybeId, Text
 from schemas.message import Event, Invalid, Wire
 from schemas.money import check, minor, plausible
 
@@ -23,10 +23,10 @@ class PaymentProcessed(Event, frozen=True):
     wire = Wire("PaymentProcessed", also=("PaymentCompleted", "OrderPaid"))
 
     order_id: Id
-    amount: Decimal
+    amount: Amount
     payment_id: MaybeId = ""
     user_id: MaybeId = ""
-    currency: str | None = None
+    currency: Currency | None = None
     status: Text = "completed"
 
     def __post_init__(self) -> None:
@@ -48,8 +48,8 @@ class PaymentFailed(Event, frozen=True):
     payment_id: MaybeId = ""
     user_id: MaybeId = ""
     reason: Text = "declined"
-    amount: Decimal | None = None
-    currency: str | None = None
+    amount: Amount | None = None
+    currency: Currency | None = None
 
     def __post_init__(self) -> None:
         if self.amount is not None:
@@ -66,9 +66,9 @@ class PaymentRefunded(Event, frozen=True, omit_defaults=True):
     wire = Wire("PaymentRefunded")
 
     order_id: Id
-    amount: Decimal
+    amount: Amount
     payment_id: MaybeId = ""
-    currency: str | None = None
+    currency: Currency | None = None
 
     def __post_init__(self) -> None:
         _checked(self.amount, self.currency)

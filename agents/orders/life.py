@@ -28,7 +28,7 @@ from schemas.payments import PaymentDisputed, PaymentFailed, PaymentProcessed, P
 from schemas.shipping import ShipmentCancelled, ShipmentDelivered, ShipmentFailed, ShipmentScheduled
 from schemas.topics import INVENTORY_EVENTS, PAYMENT_EVENTS, SHIPPING_EVENTS
 from tables.orders import ORDERS, Order
-from tables.orders import Status as S
+from tables.orders import Status as S  # noqa: N817  # the table is read by its states
 
 ALL = tuple(S)
 OPEN = (S.PENDING, S.RESERVED, S.PAID)  # may be held, and undone without asking the carrier
@@ -58,10 +58,10 @@ def life(timeouts: Timeouts) -> Life[Order]:
         refuse(KNOWN,              OrderCreated,                                      because="another order under the same id"),
         on(S.PENDING,              ItemAdded,          add),
         refuse((*FROM_RESERVED, *UNDONE), ItemAdded,                                  because="the order is past taking more lines"),
-        on(RUN,                    OrderConfirmed,     note,                          when=g.unconfirmed),
-        on(RUN,                    OrderShipped,       note,                          when=g.shipping_unannounced),
-        on(RUN,                    OrderCompleted,     note,                          when=g.completion_unannounced),
-        ignore(KNOWN,              OrderConfirmed, OrderShipped, OrderCompleted,      because="it changes no status, and no copy of ours is due"),
+        on((S.PENDING, S.RESERVED), OrderConfirmed,    note,                          when=g.unconfirmed),
+        on(OPEN,                   OrderShipped,       note,                          when=g.shipping_unannounced),
+        on(GOING,                  OrderCompleted,     note,                          when=g.completion_unannounced),
+        ignore(KNOWN,              OrderConfirmed, OrderShipped, OrderCompleted,      because="no status follows, and no copy is due"),
 
         # Stock.
         park(S.UNKNOWN,            *INVENTORY_EVENTS.carries,                         until="the order is known"),
@@ -85,7 +85,7 @@ def life(timeouts: Timeouts) -> Life[Order]:
         on(S.RESERVED,             PaymentFailed,      undo),
         refuse(FROM_PAID,          PaymentFailed,                                     because="the money is here"),
         on(S.PAID,                 PaymentRefunded,    undo,                          when=g.was_captured),  # if all of it is back
-        on((S.PENDING, S.RESERVED, S.SHIPPED, S.COMPLETED), PaymentRefunded, note,                          when=g.was_captured),
+        on((S.PENDING, S.RESERVED, S.SHIPPED, S.COMPLETED), PaymentRefunded, note, when=g.was_captured),
         park(S.PENDING,            PaymentRefunded,                                   until="the money is captured"),
         refuse(FROM_RESERVED,      PaymentRefunded,                                   because="more than was captured"),
         on(KNOWN,                  PaymentDisputed,    note),  # flagged; holds while PAID
@@ -140,7 +140,7 @@ def life(timeouts: Timeouts) -> Life[Order]:
         park(S.UNKNOWN,            FraudAlertRaised, HoldReleased,                    until="the order is known"),
         ignore(OPEN,               FraudAlertRaised,   when=g.held_already,           because="it is held already"),
         on(OPEN,                   FraudAlertRaised,   hold_or_undo),
-        ignore((S.SHIPPED, S.COMPLETED, *UNDONE), FraudAlertRaised,                                  because="too late to stop anything"),
+        ignore((S.SHIPPED, S.COMPLETED, *UNDONE), FraudAlertRaised,                   because="too late to stop anything"),
         on(OPEN,                   HoldReleased,       ask_next,                      when=g.held),
         ignore(KNOWN,              HoldReleased,                                      because="it is not held"),
 

@@ -5,7 +5,7 @@ from msgspec import Struct
 from agents.agent import MINUTE_MS, Deadline
 from schemas.message import Instant
 from tables.orders import Compensation, Leg, Order
-from tables.orders import Status as S
+from tables.orders import Status as S  # noqa: N817
 
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
@@ -28,6 +28,9 @@ class Timeouts(Struct, frozen=True):
     """A compensation is unanswered; doubles with each try."""
     compensation_tries: int = 5
     """How often a compensation is commanded in all; unanswered after the last one's wait, it is STUCK."""
+
+
+DEFAULTS = Timeouts()
 
 
 def due(order: Order, timeouts: Timeouts) -> Deadline | None:

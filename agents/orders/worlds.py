@@ -72,6 +72,7 @@ class World(Struct, frozen=True):
 
 
 PAID, BACK, FAILED = _paid("p-1", "100.00"), _back("p-1", "100.00"), PaymentFailed(O, "p-1")
+YEN, YEN_BACK = _paid("p-2", "3000", "JPY"), _back("p-2", "3000", "JPY")
 PLAIN = World(
     "one payment, fraud, and our own facts",
     (CREATED, OTHER, *STOCK, PAID, FAILED, BACK, PaymentDisputed(O, "p-1"), *SHIPPING, CANCELLED, *FRAUD),
@@ -82,18 +83,28 @@ PIECES = World(
     "too little, too much, back in pieces",
     (
         CREATED, *STOCK, _paid("p-1", "120.00"), _paid("p-2", "40.00"), _back("p-1", "60.00"), _back("p-2", "40.00"), FAILED,
-        ShipmentScheduled(O), ShipmentFailed(O), ShipmentDelivered(O),
+        *SHIPPING,
     ),
 )  # fmt: skip
 CURRENCIES = World(
     "money of another currency",
-    (CREATED, *STOCK, PAID, BACK, _paid("p-2", "3000", "JPY"), _back("p-2", "3000", "JPY"), *SHIPPING, CANCELLED),
+    (CREATED, *STOCK, PAID, BACK, YEN, YEN_BACK, *SHIPPING, CANCELLED),
+)
+PATIENCE = World(
+    "extra money that nobody gives back",
+    (CREATED, *STOCK, PAID, YEN, *SHIPPING, OrderResolved(O), OrderResolved(O, status="COMPLETED")),
+    tries=2,
+)
+HELD = World(
+    "held for so long that other waits run out",
+    (CREATED, STOCK[0], PAID, YEN, FRAUD[1], FRAUD[3], OrderResolved(O)),
+    tries=2,
 )
 ADDITIONS = World(
     "a line added before the stock answers, and a hold",
     (
         CREATED, ItemAdded(O, "SKU2", total=Decimal("20.00")), *STOCK, InventoryReserved(O, (Line("SKU2", 1),)), _paid("p-1", "120.00"),
-        PAID, _back("p-1", "120.00"), *SHIPPING, CANCELLED, FRAUD[1], FRAUD[3],
+        _back("p-1", "120.00"), *SHIPPING, CANCELLED, FRAUD[1], FRAUD[3],
     ),
 )  # fmt: skip
 PEOPLE = World(
@@ -104,7 +115,7 @@ ANNOUNCING = World(
     "an order service that says what we would say",
     (CREATED, *STOCK, PAID, FAILED, BACK, *SHIPPING, *ANNOUNCED),
 )
-WORLDS = (PLAIN, PIECES, CURRENCIES, ADDITIONS, PEOPLE, ANNOUNCING)
+WORLDS = (PLAIN, PIECES, CURRENCIES, PATIENCE, HELD, ADDITIONS, PEOPLE, ANNOUNCING)
 
 
 def explore(world: World, *, most: int = 60_000) -> dict[Order, list[Walked[Order]]]:

@@ -9,6 +9,8 @@ from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import TypeAlias
 
+from msgspec import structs
+
 from agents.agent import AnyAgent, Ignored, Parked, Repeated, Unexpected
 from pipeline.engine.head import Head
 from pipeline.engine.letters import Failure, letter
@@ -68,6 +70,10 @@ class Chunk:
     def pass_deadlines(self, watermark: Instant) -> bool:
         """Everything that is due by now, in the order of time; False where the chunk has had enough, and must end before its next record."""
         timers = self._timers
+        if len(self.outputs) >= self._options.chunk_outputs:
+            return False
+        if not timers:
+            return watermark <= self._horizon
         until = min(watermark, self._horizon)
         while timers and timers[0][0] <= until:
             due, place = heappop(timers)
@@ -79,9 +85,8 @@ class Chunk:
                 break
         return until == watermark and not (timers and timers[0][0] <= until)
 
-    def _pass_own_deadlines(self, place: Place, until: Instant, at: Instant) -> None:
+    def _pass_own_deadlines(self, place: Place, slot: Slot, until: Instant, at: Instant) -> None:
         """A record of this key is at `until`: what its row was waiting for before that has passed, whatever the watermark."""
-        slot = self._slot(place)
         while slot.due is not None and slot.due <= until:
             self._fire(place, slot, at)
 
@@ -98,7 +103,7 @@ class Chunk:
         due_event = Due(place[1], deadline.name)
         event_id = due_id(place[1], deadline.name, deadline.at)
         heard = Envelope(event_id, deadline.at, due_event, deadline.correlation_id or event_id, aggregate_id=place[1], source=SOURCE)
-        outcome, failure = self._ask([place], heard, at)
+        outcome, failure = self._ask(place[0], [place], heard, at)
         if outcome != "applied" or slot.deadline == deadline:
             why = failure.text if failure else outcome
             raise EngineError(f"{self._agents[place[0]].name}: {place[1]} was told that {deadline.name} has passed, and did nothing ({why})")
@@ -110,26 +115,28 @@ class Chunk:
         """What it came to. The pipeline's first agent answers for all that it hears; elsewhere it is enough that one agent acted."""
         outcomes: list[str] = []
         for number in ears:
-            own = [place for place in places if place[0] == number]
-            if not own:
+            own = places if len(ears) == 1 else [place for place in places if place[0] == number]
+            if not own and self._agents[number].keys is None:
                 continue
             for place in own:
-                self._pass_own_deadlines(place, heard.at, at)
-            outcome, failure = self._ask(own, heard, at)
+                slot = self._slot(place)
+                if slot.due is not None and slot.due <= heard.at:
+                    self._pass_own_deadlines(place, slot, heard.at, at)
+            outcome, failure = self._ask(number, own, heard, at)
             if outcome == "parked":
                 outcome, failure = self._park(own[0], record, at)
-            elif outcome == "applied" and (slot := self.slots[own[0]]).parked:
+            elif outcome == "applied" and own and (slot := self.slots[own[0]]).parked:
                 self._try_parked(own[0], slot, at)
             if failure is not None and letters and not outcomes:
                 self.write_letter(record, failure, at)
             outcomes.append(outcome)
-        if "applied" in outcomes and not (self._primary and ears[0] == 0):
+        if len(outcomes) > 1 and "applied" in outcomes and not (self._primary and ears[0] == 0):
             return "applied"
-        return outcomes[0]
+        return outcomes[0] if outcomes else "ignored"
 
-    def _ask(self, places: Sequence[Place], heard: Envelope[Message], at: Instant) -> Came:
+    def _ask(self, number: int, places: Sequence[Place], heard: Envelope[Message], at: Instant) -> Came:
         """One agent decides, and what it decided is done."""
-        agent = self._agents[places[0][0]]
+        agent = self._agents[number]
         slots = [self._slot(place) for place in places]
         try:
             if agent.keys is None:
@@ -210,7 +217,7 @@ class Chunk:
         slot, agent = self._slot(place), self._agents[place[0]]
         if len(slot.parked) >= self._options.parked_per_key:
             return _failed(Failure("orphaned", "Orphaned", "too many records wait for this key already", agent.name))
-        slot.parked = (*slot.parked, ParkedRecord(record, at + agent.patience_ms))
+        slot.parked = (*slot.parked, ParkedRecord(structs.replace(record, read=None), at + agent.patience_ms))
         self._change(place, slot)
         return "parked", None
 
@@ -219,7 +226,7 @@ class Chunk:
         i = 0
         while i < len(slot.parked):
             parked = slot.parked[i]
-            came = self._ask([place], self._waiting(parked), at)
+            came = self._ask(place[0], [place], self._waiting(parked), at)
             if came[0] == "parked":
                 i += 1
                 continue

@@ -52,7 +52,7 @@ def rekeyed(record: Record, topic: str, partition: int, key: bytes | None) -> Re
     """The same record for another topic, its origin in a header. Its place in time stays."""
     origin = Origin(record.topic, record.partition, record.offset, record.timestamp, record.key)
     headers = (*record.headers, (ORIGIN, _encode(origin)))
-    return Record(topic, partition, key, record.value, headers, record.timestamp, record.order)
+    return Record(topic, partition, key, record.value, headers, record.timestamp, record.order, read=record.read)
 
 
 def original(record: Record) -> Record:

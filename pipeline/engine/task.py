@@ -6,9 +6,8 @@
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple
 
-from agents.agent import AnyAgent
 from pipeline.engine.chunk import Chunk, EngineError
 from pipeline.engine.dedup import Dedup, id_key
 from pipeline.engine.head import Head, decode_head, encode_head
@@ -21,12 +20,37 @@ from pipeline.log.record import FED, Outbox, Record, TopicPartition
 from pipeline.stores.port import Batch, Store, after
 from schemas.codec import Bad, Unknown, decode
 from schemas.message import Envelope, Instant, Message
+from schemas.topics import topic_of
 
 TICK = "orderflow-tick"
 """Header of a record in an inbox that only says how late it is: its place in time is all there is to it."""
 
-Read: TypeAlias = Envelope[Message] | Unknown | Bad | None
-"""What a record says; None for a tick."""
+class Route(NamedTuple):
+    """Who hears a type."""
+
+    groups: tuple[Group, ...] = ()
+    ears: tuple[int, ...] = ()
+    """Numbers of the agents of this task's own group."""
+    responsible: bool = True
+    """This group counts its records and writes their letters."""
+
+
+NOBODY = Route()
+
+
+class Read(NamedTuple):
+    """What a record says, and whom it concerns here and elsewhere."""
+
+    what: Envelope[Message] | Unknown | Bad | None
+    """None for a tick, and for what its only reader has said itself."""
+    route: Route = NOBODY
+    places: tuple[Place, ...] = ()
+    """The rows here that it is about."""
+    forward: Sequence[tuple[Group, bytes | None]] = ()
+    """The groups whose inboxes it must go to, and its key there."""
+    id: bytes | None = None
+    """For dropping duplicates; None where it does not end here."""
+    own: bool = False
 
 
 class Work:
@@ -55,7 +79,9 @@ class Task:
         self._store = store
         self._options = options
         self._base = f"{group.name}/{partition}/".encode()
-        self._ears: dict[type[Message], tuple[int, ...]] = {}
+        self._source = 1 + group.first_task + partition
+        self._routes: dict[type[Message], Route] = {}
+        self._only_ours = {topic for topic in group.reads if _only_heard_by_its_speaker(plan, topic)}
         self._dedup = Dedup(store, self._base)
         self.rows = Rows(store, self._base, group.agents, cached=options.rows_cached)
         self.head = self._stored_head() or Head(incarnation)
@@ -107,27 +133,25 @@ class Task:
     def work(self, records: Sequence[Record]) -> Work:
         """Decide as many of `records` as one transaction should hold."""
         read = [self._read(record) for record in records]
-        places = [self._places(record, what) for record, what in zip(records, read, strict=True)]
-        ids = [id_key(what.event_id, what.at) if isinstance(what, Envelope | Unknown) else b"" for what in read]
-        known = self._dedup.known([key for key, here in zip(ids, places, strict=True) if here is not None])
+        known = self._dedup.known([item.id for item in read if item.id is not None])
         chunk = Chunk(self._plan, self.group, self.partition, self.head, self.rows, self._options)
-        chunk.slots = self.rows.load(dict.fromkeys(place for here in places if here for place in here))
+        chunk.slots = self.rows.load(dict.fromkeys(place for item in read for place in item.places))
         latest = max(self.head.time, max((record.order.at for record in records), default=-1))
         chunk.find_deadlines(latest - self._options.lateness_ms)
+        head, counts, lateness_ms = chunk.head, chunk.counts, self._options.lateness_ms
         new: dict[bytes, None] = {}
         taken = 0
-        for record, what, here, key in zip(records, read, places, ids, strict=True):
-            at = max(chunk.head.time, record.order.at)
-            if len(chunk.outputs) >= self._options.chunk_outputs or not chunk.pass_deadlines(at - self._options.lateness_ms):
+        for record, item in zip(records, read, strict=True):
+            at = max(head.time, record.order.at)
+            if not chunk.pass_deadlines(at - lateness_ms):
                 break
-            if what is not None:
-                outcome = self._take(chunk, record, what, here, at, seen=key in known or key in new)
-                if outcome is not None:
-                    chunk.counts[("input." if record.order.source == FED else "internal.") + outcome] += 1
-                if here is not None and outcome != "dead.invalid":
-                    new[key] = None
-            chunk.head.time = at
-            chunk.head.offsets[record.topic] = record.offset + 1
+            outcome = self._take(chunk, record, item, at, seen=item.id in known or item.id in new)
+            if outcome is not None:
+                counts[("input." if record.order.source == FED else "internal.") + outcome] += 1
+            if item.id is not None and outcome != "dead.invalid":
+                new[item.id] = None
+            head.time = at
+            head.offsets[record.topic] = record.offset + 1
             taken += 1
         return self._finish(chunk, records[:taken], new)
 
@@ -156,54 +180,61 @@ class Task:
     # --- one record
 
     def _read(self, record: Record) -> Read:
-        if record.value is None and record.topic == self.group.inbox and record.headers and record.headers[0][0] == TICK:
-            return None
-        try:
-            return decode(record.value, record.headers)
-        except Bad as bad:
-            return bad
+        """Decode it, and find out whom it concerns."""
+        if record.topic == self.group.inbox and record.value is None and record.headers[:1] == ((TICK, b""),):
+            return Read(None)
+        if record.order.source == self._source and record.topic in self._only_ours:
+            return Read(None, own=True)
+        what = record.read
+        if not isinstance(what, Envelope | Unknown | Bad):
+            try:
+                what = decode(record.value, record.headers)
+            except Bad as bad:
+                return Read(bad)
+        if isinstance(what, Bad):
+            return Read(what)
+        if isinstance(what, Unknown):
+            return Read(what, id=id_key(what.event_id, what.at))
+        route = self._routes.get(type(what.payload)) or self._route(type(what.payload))
+        forward: list[tuple[Group, bytes | None]] = []
+        mine = record.topic == self.group.inbox
+        if not mine:
+            for group in route.groups:
+                key = getattr(what.payload, group.key) if group.partitions > 1 else ""
+                if group is self.group and (not key or record.key == key.encode()):
+                    mine = True
+                elif group.partitions == 1:
+                    forward.append((group, record.key))
+                elif key:
+                    forward.append((group, key.encode()))
+        if mine:
+            return Read(what, route, self._places(route, what.payload), forward, id_key(what.event_id, what.at))
+        if forward:
+            return Read(what, route, (), forward)
+        return Read(what, route, id=id_key(what.event_id, what.at))
 
-    def _places(self, record: Record, what: Read) -> list[Place] | None:
-        """The rows here that it is about, perhaps none; None where it ends elsewhere or cannot be read."""
-        if not isinstance(what, Envelope):
-            return [] if isinstance(what, Unknown) else None
-        kind = type(what.payload)
+    def _route(self, kind: type[Message]) -> Route:
         groups = self._plan.routes.get(kind, ())
-        if self.group not in groups:
-            return None if self._destinations(record, what.payload) else []
-        if not self._in_place(record, what.payload):
-            return None
-        return [(n, key) for n in self._hearing(kind) for key in _keys(self.group.agents[n], what.payload)]
+        ears = tuple(n for n, agent in enumerate(self.group.agents) if kind in agent.hears)
+        route = self._routes[kind] = Route(groups, ears, self.group not in groups or groups[0] is self.group)
+        return route
 
-    def _hearing(self, kind: type[Message]) -> tuple[int, ...]:
-        ears = self._ears.get(kind)
-        if ears is None:
-            ears = self._ears[kind] = tuple(n for n, agent in enumerate(self.group.agents) if kind in agent.hears)
-        return ears
+    def _places(self, route: Route, payload: Message) -> tuple[Place, ...]:
+        """The rows here that it is about."""
+        places: list[Place] = []
+        for number in route.ears:
+            agent = self.group.agents[number]
+            if agent.keys is not None:
+                places += [(number, key) for key in agent.keys(payload)]
+            elif key := getattr(payload, agent.table.key):
+                places.append((number, key))
+        return tuple(places)
 
-    def _in_place(self, record: Record, payload: Message) -> bool:
-        """Its rows are in this partition: somebody re-keyed it, or its key says so, or it has none, or there is one partition only."""
-        if self.group.partitions == 1 or record.topic == self.group.inbox:
-            return True
-        key: str = getattr(payload, self.group.key)
-        return not key or record.key == key.encode()
-
-    def _destinations(self, record: Record, payload: Message) -> list[tuple[Group, bytes | None]]:
-        """The groups whose inboxes it must go to, and its key there."""
-        found: list[tuple[Group, bytes | None]] = []
-        if record.topic == self.group.inbox:
-            return found
-        for group in self._plan.routes.get(type(payload), ()):
-            if group is self.group and self._in_place(record, payload):
-                continue
-            if group.partitions == 1:
-                found.append((group, record.key))
-            elif key := getattr(payload, group.key):
-                found.append((group, key.encode()))
-        return found
-
-    def _take(self, chunk: Chunk, record: Record, what: Envelope[Message] | Unknown | Bad, here: list[Place] | None, at: Instant, *, seen: bool) -> str | None:
-        """What it came to; None where another task says that."""
+    def _take(self, chunk: Chunk, record: Record, item: Read, at: Instant, *, seen: bool) -> str | None:
+        """What it came to; None for a tick, and where another task says that."""
+        what = item.what
+        if what is None:
+            return "ignored" if item.own else None
         if isinstance(what, Bad):
             chunk.write_letter(record, Failure(what.reason, "Bad", what.text, field=what.field), at)
             return "dead." + what.reason
@@ -211,27 +242,24 @@ class Task:
             text = f"timestamp: more than {self._options.jump_ms // HOUR_MS} hours ahead of everything seen so far"
             chunk.write_letter(record, Failure("invalid", "Invalid", text, field="timestamp"), at)
             return "dead.invalid"
-        if what.at < at - self._options.lateness_ms:
-            chunk.counts["late"] += 1
-        if isinstance(what, Unknown):
-            return "duplicate" if seen else "ignored"
-        for group, key in self._destinations(record, what.payload):
+        for group, key in item.forward:
             chunk.outputs.append(rekeyed(record, group.inbox, 0 if key is None else partition_of(key, group.partitions), key))
-        if here is None:
+        if item.id is None:
             return None
-        groups = self._plan.routes.get(type(what.payload), ())
-        responsible = self.group not in groups or groups[0] is self.group
+        if what.at < at - self._options.lateness_ms and record.order.source == FED:
+            chunk.counts["late"] += 1
+        responsible = item.route.responsible
         if seen:
             outcome = "duplicate"
-        elif here:
-            outcome = chunk.hear(record, what, self._hearing(type(what.payload)), here, at, letters=responsible)
+        elif item.route.ears and isinstance(what, Envelope):
+            outcome = chunk.hear(record, what, item.route.ears, item.places, at, letters=responsible)
         else:
             outcome = "ignored"
         return outcome if responsible else None
 
 
-def _keys(agent: AnyAgent, payload: Message) -> tuple[str, ...]:
-    if agent.keys is not None:
-        return agent.keys(payload)
-    key: str = getattr(payload, agent.table.key)
-    return (key,) if key else ()
+def _only_heard_by_its_speaker(plan: Plan, topic: str) -> bool:
+    """Whatever our agents say on this topic, nobody but the agent that said it hears: and that one has folded it when it said it."""
+    agents = [agent for group in plan.groups for agent in group.agents]
+    said = {kind: agent for agent in agents for kind in agent.says if topic_of(kind).name == topic}
+    return all(agent is speaker for kind, speaker in said.items() for agent in agents if kind in agent.hears)

@@ -5,10 +5,10 @@ its offset in the order of the records' places in time. So every reader sees one
 What its readers have committed is dropped; what nobody reads goes to the taps only. Changelogs live in the store.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from heapq import heappop, heappush
-from itertools import count
+from operator import attrgetter
 from struct import Struct
 from typing import TypeAlias
 
@@ -73,10 +73,16 @@ class Snapshot(msgspec.Struct, array_like=True):
     changelogs: list[tuple[TopicPartition, Changelog]]
 
 
+_order = attrgetter("order")
 _encode = msgspec.msgpack.Encoder().encode
 _frame = msgspec.msgpack.Decoder(Frame).decode
 _snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 _pair = msgspec.msgpack.Decoder(tuple[bytes, bytes | None]).decode
+
+
+def _bare(record: Record) -> Record:
+    """Without what only this process knows."""
+    return record if record.read is None else msgspec.structs.replace(record, read=None)
 
 
 class Partition:
@@ -86,7 +92,8 @@ class Partition:
         self.start = 0
         self.end = 0
         self.records: deque[Record] = deque()
-        self.held: list[tuple[Order, int, Record]] = []
+        self.held: list[Record] = []
+        """In the order of arrival, which is nearly that of time."""
 
     def drop(self, before: int) -> None:
         while self.records and self.records[0].offset < before:
@@ -111,7 +118,6 @@ class MemoryLog:
         self._read: set[str] = set()
         self._committed: dict[TopicPartition, int] = {}
         self._epochs: dict[str, int] = {}
-        self._arrivals = count()
         self._frames = 0
         self._wakers: list[Callable[[], None]] = []
         if durable:
@@ -193,9 +199,12 @@ class MemoryLog:
         return min((first for topic in topics if (first := self._first_held(topic)) is not None), default=None)
 
     def _first_held(self, topic: str) -> Order | None:
+        """Of the earliest; None for a changelog too, which holds nothing."""
         firsts = [
-            held[0][0] for p in range(self._counts[topic]) if (held := self._partitions[TopicPartition(topic, p)].held)
-        ] if TopicPartition(topic, 0) in self._partitions else []
+            min(map(_order, partition.held))
+            for p in range(self._counts[topic])
+            if (partition := self._partitions.get(TopicPartition(topic, p))) is not None and partition.held
+        ]
         return min(firsts, default=None)
 
     # --- reading
@@ -234,7 +243,8 @@ class MemoryLog:
 
     def _apply(self, frame: Frame, batch: Batch) -> int:
         if self.durable:
-            batch.puts.append((b"j" + _number(self._frames), _encode(frame)))
+            bare = frame if isinstance(frame, Released) else msgspec.structs.replace(frame, records=[_bare(record) for record in frame.records])
+            batch.puts.append((b"j" + _number(self._frames), _encode(bare)))
         if batch.puts:
             self.store.write(batch)
         self._frames += 1
@@ -258,32 +268,32 @@ class MemoryLog:
 
     def _hold(self, records: Iterable[Record]) -> None:
         for record in records:
-            held = self._partitions[TopicPartition(record.topic, record.partition)].held
-            heappush(held, (record.order, next(self._arrivals), record))
+            self._partitions[TopicPartition(record.topic, record.partition)].held.append(record)
 
     def _release(self, topic: str, before: Order) -> int:
         tapped: list[Record] = []
         released = 0
         for p in range(self._counts[topic]):
             partition = self._partitions[TopicPartition(topic, p)]
-            was = partition.end
-            while partition.held and partition.held[0][0] < before:
-                record = msgspec.structs.replace(heappop(partition.held)[2], offset=partition.end)
+            partition.held.sort(key=_order)
+            many = bisect_left(partition.held, before, key=_order)
+            if not many:
+                continue
+            ready, partition.held = partition.held[:many], partition.held[many:]
+            for record in ready:
+                record.offset = partition.end
                 partition.end += 1
-                if topic in self._read:
-                    partition.records.append(record)
-                if record.order.source != FED:
-                    tapped.append(record)
-            if partition.end > was:
-                released += partition.end - was
-                partition.end += 1  # the marker of the transaction
-                if topic not in self._read:
-                    partition.start = partition.end
-        if self.taps:
-            tapped.sort(key=lambda record: record.order)
+            partition.end += 1  # the marker of the transaction
+            released += many
+            if topic in self._read:
+                partition.records.extend(ready)
+            else:
+                partition.start = partition.end
+            if self.taps:
+                tapped += [record for record in ready if record.order.source != FED]
+        for tap in self.taps:
             for record in tapped:
-                for tap in self.taps:
-                    tap(record)
+                tap(record)
         return released
 
     # --- changelogs
@@ -319,7 +329,7 @@ class MemoryLog:
             return
         snapshot = Snapshot(
             partitions=[
-                (tp, p.start, p.end, list(p.records), [record for _, _, record in sorted(p.held)]) for tp, p in self._partitions.items()
+                (tp, p.start, p.end, [_bare(record) for record in p.records], [_bare(record) for record in p.held]) for tp, p in self._partitions.items()
             ],
             read=sorted(self._read),
             committed=list(self._committed.items()),

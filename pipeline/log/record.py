@@ -31,8 +31,8 @@ FED = 0
 START = Order(-1, 0, 0)
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One record of one partition, raw: nothing has been decoded yet."""
+class Record(msgspec.Struct, array_like=True):
+    """One record of one partition, raw. Nobody changes it, but the log that gives it its offset."""
 
     topic: str
     partition: int
@@ -43,6 +43,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The record's own time in ms (its producer's clock); the event's time is in its envelope."""
     order: Order
     offset: int = -1
+    read: object = None
+    """What its value says, where whoever appended it in this process has decoded it already; never stored."""
 
 
 class Outbox(msgspec.Struct):

@@ -1,16 +1,15 @@
 """A seeded shop: any number of recorded orders, each with a story whose end is known before the first line is read.
 
-The same (orders, seed) gives the same bytes on every machine: one `random.Random(seed)`, whole numbers only, no clock. Memory is that of the
-orders open at one moment. The services' answers are recorded, so the lines are meant for `replay --services recorded`.
+The same (orders, seed) gives the same bytes on every machine: one `random.Random(seed)`, whole numbers only, no clock. Memory is that of
+the orders open at one moment. The services' answers are recorded: the lines are meant for `replay --services recorded`.
 """
 
-import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from functools import cache
 from heapq import heappop, heappush
 from random import Random
 from typing import NamedTuple
+
+from pipeline.replay.forms import Fact, instant, write
 
 _SECOND_MS = 1_000
 _MINUTE_MS = 60 * _SECOND_MS
@@ -33,7 +32,7 @@ class _Story(NamedTuple):
 _STORIES = {
     "happy": _Story(640, "COMPLETED", "created reserved paid scheduled delivered"),
     "paid-first": _Story(40, "COMPLETED", "created paid reserved scheduled delivered"),
-    "item-added": _Story(60, "COMPLETED", "created added reserved reserved paid scheduled delivered"),
+    "item-added": _Story(60, "COMPLETED", "created added reserved-first reserved-added paid scheduled delivered"),
     "partial": _Story(16, "COMPLETED", "created reserved part rest scheduled delivered"),
     "extra": _Story(10, "COMPLETED", "created reserved paid extra extra-back scheduled delivered"),
     "overpaid": _Story(8, "COMPLETED", "created reserved overpaid excess-back scheduled delivered"),
@@ -97,20 +96,33 @@ def _bare(o: _Order) -> str:
     return o.body
 
 
-def _created(o: _Order) -> str:
+def _items(o: _Order) -> str:
     sku = o.number % 20 + 1
-    lines = f'[{{"sku":"SKU{sku:03d}","quantity":{o.quantity}}}]'
-    if o.number % 3 == 0:
-        lines = f'{lines[:-1]},{{"sku":"SKU{sku + 20:03d}","quantity":1}}]'
+    second = f',{{"sku":"SKU{sku + 20:03d}","quantity":1}}' if o.number % 3 == 0 else ""
+    return f'"items":[{{"sku":"SKU{sku:03d}","quantity":{o.quantity}}}{second}]'
+
+
+def _created(o: _Order) -> str:
     # A price in dollars without a currency is version 1.
     currency = "" if o.currency == "USD" and o.number % 16 == 0 else f',"currency":"{o.currency}"'
-    return f'{o.body},"customer_id":"c{o.number}","items":{lines},"total":{o.money(o.total)}{currency}'
+    return f'{o.body},"customer_id":"c{o.number}",{_items(o)},"total":{o.money(o.total)}{currency}'
+
+
+def _extra_item(o: _Order) -> str:
+    return f'"sku":"SKU{o.number % 7 + 50:03d}","quantity":{o.quantity}'
 
 
 def _added(o: _Order) -> str:
-    sku = o.number % 7 + 50
     worth = f'"total":{o.money(o.added)}' if o.number % 2 else f'"price":{o.money(o.added // o.quantity)}'
-    return f'{o.body},"sku":"SKU{sku:03d}","quantity":{o.quantity},{worth}'
+    return f"{o.body},{_extra_item(o)},{worth}"
+
+
+def _reserved_first(o: _Order) -> str:
+    return f"{o.body},{_items(o)}"
+
+
+def _reserved_added(o: _Order) -> str:
+    return f'{o.body},"items":[{{{_extra_item(o)}}}]'
 
 
 def _payment(o: _Order, payment: str, minor: int) -> str:
@@ -168,6 +180,8 @@ _STEPS = {
     "created": _Step("OrderCreated", 0, 1, _created),
     "added": _Step("ItemAdded", _SECOND_MS, 2 * _SECOND_MS, _added),
     "reserved": _Step("InventoryReserved", _SECOND_MS, 4 * _SECOND_MS, _bare),
+    "reserved-first": _Step("InventoryReserved", _SECOND_MS, 4 * _SECOND_MS, _reserved_first),
+    "reserved-added": _Step("InventoryReserved", _SECOND_MS, 4 * _SECOND_MS, _reserved_added),
     "shortage": _Step("InventoryShortage", _SECOND_MS, 4 * _SECOND_MS, _bare),
     "paid": _Step("PaymentProcessed", 5 * _SECOND_MS, _MINUTE_MS, _paid),
     "part": _Step("PaymentProcessed", 5 * _SECOND_MS, _MINUTE_MS, _part),
@@ -197,92 +211,6 @@ _PLOTS = tuple((name, tuple(_STEPS[step] for step in story.steps.split())) for n
 _CAST = tuple(plot for plot, story in zip(_PLOTS, _STORIES.values(), strict=True) for _ in range(story.share))
 _HAPPY = _PLOTS[0]
 _CURRENCIES = (("USD", 2),) * 8 + (("EUR", 2),) * 4 + (("GBP", 2),) * 2 + (("JPY", 0), ("BHD", 3))
-
-# --- The forms in which one fact may be written. ---------------------------------------------------------------------
-
-_WORD = re.compile("(?<=[a-z])(?=[A-Z])")
-_SNAKE = re.compile(r'(?<=[a-z])_([a-z])(?=[a-z]*":)')
-_SYNONYMS = {"PaymentProcessed": "OrderPaid", "InventoryShortage": "InventoryReserveFailed"}
-_MINUTES = tuple(f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(24 * 60))
-
-
-class _Fact(NamedTuple):
-    event_id: str
-    kind: str
-    aggregate_id: str
-    at: int
-    """Event time, milliseconds since 1970."""
-    body: str
-    """The payload's members, in JSON, without the braces."""
-
-    @property
-    def version(self) -> int:
-        return 2 if self.kind == "OrderCreated" and '"currency"' in self.body else 1
-
-
-@cache
-def _day(day: int) -> str:
-    return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%dT")
-
-
-@cache
-def _dotted(kind: str) -> str:
-    return _WORD.sub(".", kind).lower()
-
-
-def _instant(at: int) -> str:
-    minutes, ms = divmod(at, _MINUTE_MS)
-    day, minute = divmod(minutes, 1_440)
-    return f"{_day(day)}{_MINUTES[minute]}{ms // 1_000:02d}.{ms % 1_000:03d}Z"
-
-
-def _canonical(f: _Fact) -> str:
-    family, aggregate_id = "User" if f.kind == "UserRegistered" else "Order", f.aggregate_id
-    return (
-        f'{{"event_id":"{f.event_id}","event_type":"{f.kind}","aggregate_id":"{aggregate_id}","aggregate_type":"{family}",'
-        f'"event_version":{f.version},"timestamp":"{_instant(f.at)}","metadata":{{"correlation_id":"{aggregate_id}"}},"payload":{{{f.body}}}}}'
-    )
-
-
-def _older(f: _Fact) -> str:
-    kind = _SYNONYMS.get(f.kind, f.kind)
-    return (
-        f'{{"event_id":"{f.event_id}","event_type":"{kind}","aggregate_id":"{f.aggregate_id}","timestamp":"{_instant(f.at)}",'
-        f'"metadata":{{"source":"shop"}},"payload":{{{f.body}}}}}'
-    )
-
-
-def _camel(f: _Fact) -> str:
-    body = _SNAKE.sub(lambda found: found[1].upper(), f.body)
-    kind = "PaymentCompleted" if f.kind == "PaymentProcessed" else f.kind
-    return (
-        f'{{"eventId":"{f.event_id}","eventType":"{kind}","aggregateId":"{f.aggregate_id}","version":{f.version},'
-        f'"timestamp":"{_instant(f.at)}","correlationId":"{f.aggregate_id}","payload":{{{body}}}}}'
-    )
-
-
-def _cloud(f: _Fact) -> str:
-    return (
-        f'{{"specversion":"1.0","id":"{f.event_id}","type":"{_dotted(f.kind)}","source":"/shop","subject":"{f.aggregate_id}",'
-        f'"time":"{_instant(f.at)}","data":{{{f.body}}}}}'
-    )
-
-
-def _bus(f: _Fact) -> str:
-    return f'{{"event_id":"{f.event_id}","event_type":"{_dotted(f.kind)}","timestamp":"{_instant(f.at)}","data":{{{f.body}}}}}'
-
-
-def _flat(f: _Fact) -> str:
-    kind = _SYNONYMS.get(f.kind, f.kind)
-    return f'{{"event_id":"{f.event_id}","event_type":"{kind}","event_version":"v{f.version}","timestamp":"{_instant(f.at)}",{f.body}}}'
-
-
-_FORMS = (_canonical,) * 22 + (_older, _camel, _cloud, _bus, _flat) * 2
-
-
-def _write(fact: _Fact, bits: int) -> str:
-    return _FORMS[bits % len(_FORMS)](fact)
-
 
 # --- What goes wrong on the way in. ----------------------------------------------------------------------------------
 
@@ -366,8 +294,8 @@ def _tell(order: _Order, steps: tuple[_Step, ...], start: int, random: Random, s
         at += step.least_ms + (bits & 0xFFFFFFFF) % step.span_ms
         times.append(at)
     for place, (step, bits) in enumerate(zip(steps, draws, strict=True)):
-        fact = _Fact(f"e{order.number}-{place}", step.kind, order.id, times[place], step.body(order))
-        line = _write(fact, bits >> 32)
+        fact = Fact(f"e{order.number}-{place}", step.kind, order.id, times[place], step.body(order))
+        line = write(fact, bits >> 32)
         arrival = fact.at
         if bits >> 40 & 63 == 0:
             delay = 2_000 + (bits >> 46) % 18_000
@@ -376,7 +304,7 @@ def _tell(order: _Order, steps: tuple[_Step, ...], start: int, random: Random, s
                 arrival += delay
         shelf.put(arrival, line)
         if (bits >> 50) % 100 == 0:
-            again = line if bits & 1 else _write(fact, bits >> 33)
+            again = line if bits & 1 else write(fact, bits >> 33)
             shelf.put(arrival + _SECOND_MS + (bits >> 40) % _MINUTE_MS, again)
     return at
 
@@ -385,17 +313,17 @@ def _talk_past(order: _Order, start: int, bits: int, shelf: _Shelf) -> None:
     """What a shop's log also holds and nobody here reads; one of eight is of a type that nobody knows."""
     customer = f"c{order.number}"
     kind, about, rest = ("LoyaltyPointsEarned", order.id, '"points":5') if bits % 8 == 0 else ("UserRegistered", customer, '"plan":"free"')
-    fact = _Fact(f"u{order.number}", kind, about, start, f'"user_id":"{customer}",{rest}')
-    shelf.put(start, _write(fact, bits >> 3))
+    fact = Fact(f"u{order.number}", kind, about, start, f'"user_id":"{customer}",{rest}')
+    shelf.put(start, write(fact, bits >> 3))
     if bits >> 10 & 127 == 0:
-        shelf.put(start + _SECOND_MS, _write(fact, bits >> 4))
+        shelf.put(start + _SECOND_MS, write(fact, bits >> 4))
 
 
 def _spoil(order: _Order, start: int, end: int, bits: int, shelf: _Shelf) -> None:
     """One line that ends among the dead letters, beside an order or about it."""
     kind = bits % (len(_POISON) + 1)
     if kind < len(_POISON):
-        shelf.put(start, _POISON[kind].format(n=order.number, at=_instant(start)))
+        shelf.put(start, _POISON[kind].format(n=order.number, at=instant(start)))
     elif STORIES[story_of(order.id)] == "COMPLETED":
         at = end + 30 * _SECOND_MS
-        shelf.put(at, _write(_Fact(f"x{order.number}", "ItemAdded", order.id, at, f"{order.body},{_TOO_LATE}"), bits >> 4))
+        shelf.put(at, write(Fact(f"x{order.number}", "ItemAdded", order.id, at, f"{order.body},{_TOO_LATE}"), bits >> 4))

@@ -61,9 +61,7 @@ class given(Generic[R]):  # noqa: N801  # read as a word: given(ORDERS, CREATED)
         if isinstance(decision, Ignored | Repeated | Parked):
             return decision
         before = self.row
-        said = [
-            follow(heard, self.agent.name, i, each, after_ms=self.agent.answers_after_ms) for i, each in enumerate(decision)
-        ]
+        said = [follow(heard, self.agent.name, i, each, after_ms=self.agent.answers_after_ms) for i, each in enumerate(decision)]
         for each in (heard, *said):
             self.row = self.agent.table.evolve(self.row, each)
         spoken = [each for each in said if self.agent.speaks(heard, each.payload)]

@@ -89,9 +89,9 @@ def read_quickly(raw: bytes) -> Envelope[Message] | None:
 
 
 def _may_be_elsewhere(plan: Plan, message: Message, raw: bytes, *, plain: bool, aggregate_type: str) -> bool:
-    """An optional field is empty, and the record could have it under another name or in its aggregate."""
-    for field, other_names in plan.optional:
-        if not getattr(message, field):
+    """An optional field has its default, and the record could have it under another name or in its aggregate."""
+    for field, default, other_names in plan.optional:
+        if getattr(message, field) == default:
             if not plain or (field == "payment_id" and aggregate_type.lower() == "payment"):
                 return True
             for name in other_names:

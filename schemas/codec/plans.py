@@ -38,7 +38,7 @@ class Plan:
         self.own = key if key in fields and fields[key].required else "order_id"
         self.aggregate_type = _AGGREGATES[self.own]
         self.optional = tuple(
-            (field.name, tuple(f'"{name}"'.encode() for name in _other_names(kind, field.name)))
+            (field.name, field.default, tuple(f'"{name}"'.encode() for name in _other_names(kind, field.name)))
             for field in fields.values()
             if not field.required and _other_names(kind, field.name)
         )
@@ -63,7 +63,7 @@ class Plan:
             raise invalid(error, "payload") from None
 
     def _borrow(self, said: dict[str, msgspec.Raw], aggregate_id: msgspec.Raw, aggregate: str) -> None:
-        """The order id, and a payment's id, may stand in the envelope alone. An aggregate of no stated type that has the payment's id is it."""
+        """The order's id, or the payment's, may stand in the envelope alone. An aggregate that has the payment's id is the payment."""
         if self.has_payment_id and aggregate == "payment":
             said.setdefault("payment_id", aggregate_id)
         is_payment = self.has_payment_id and bytes(said.get("payment_id", b"")) == bytes(aggregate_id)

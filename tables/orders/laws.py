@@ -1,7 +1,7 @@
 """What must be true of every order after every message. Used by tests, the simulation, the money check and the audit."""
 
 from tables.orders.row import UNANSWERED, Leg, Order
-from tables.orders.row import Status as S
+from tables.orders.row import Status as S  # noqa: N817
 
 _UNDONE = frozenset((S.COMPENSATING, S.CANCELLED))
 _GONE = frozenset((S.SHIPPED, S.COMPLETED))
@@ -52,7 +52,7 @@ def _laws(order: Order) -> list[tuple[str, bool]]:
             status in _UNDONE and any(compensation.leg is Leg.DONE for compensation in compensations),
         ),
         (
-            "an order is cancelled before its compensations are answered",
+            "an order is cancelled that nobody announced",
             status is S.CANCELLED and not order.cancelled,
         ),
         (
@@ -80,7 +80,7 @@ def _laws(order: Order) -> list[tuple[str, bool]]:
             status is S.COMPLETED and not by_person and any(refund.reason not in EXTRA for refund in commanded),
         ),
         (
-            "compensated a step that was not done",
+            "stock of an order that goes on is released",
             any(r.tries and order.status not in _UNDONE for r in order.reservations) and not by_person,
         ),
         (

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from agents.agent import Repeated, Unexpected
 from agents.orders import ORDERS
 from pipeline.testing.specs import given
-from schemas.message import Invalid, derived_id
+from schemas.message import Invalid
 from schemas.orders import RefundPayment
 from tables.orders import Status
 from tests.agents.words import (
@@ -138,7 +138,7 @@ def test_two_refunds_of_one_payment_are_two_commands() -> None:
     order = given(ORDERS, *TO_RESERVED, paid("120.00"))
     assert order.when(NOT_SHIPPED) == [refund("shipping_failed", "100.00", part=1), release("shipping_failed")]
     ids = [each.event_id for each in order.said if isinstance(each.payload, RefundPayment)]
-    assert ids == [derived_id("RefundPayment:o-1:p-1:0"), derived_id("RefundPayment:o-1:p-1:1")]
+    assert len(set(ids)) == len(ids) == 2
 
 
 def test_a_refund_is_answered_when_the_refunds_sum_to_what_was_captured() -> None:

@@ -1,0 +1,82 @@
+"""The composition root: from settings to agents, and to the pipeline that runs them."""
+
+import json
+import tomllib
+from pathlib import Path
+
+from agents.agent import AnyAgent
+from agents.orders import saga
+from agents.standins import standins
+from pipeline.embedded import Embedded
+from pipeline.problem import Problem
+from pipeline.settings import Settings
+from pipeline.worker.app import Steps, no_steps
+
+_HERE = Path(__file__).parent
+MARKER = "orderflow.json"
+"""In a data folder: what kept its state there."""
+
+
+def agents(settings: Settings) -> tuple[AnyAgent, ...]:
+    """Who decides."""
+    return saga(settings.saga, settings.timeouts()) + (standins(levels()) if settings.services == "standin" else ())
+
+
+def embedded(settings: Settings, *, folder: Path | None, steps: Steps = no_steps) -> Embedded:
+    """The pipeline in this process. Raises Problem where `folder` is not, or not now, for these settings."""
+    if folder is not None:
+        _claim(folder, settings)
+    try:
+        return Embedded(agents(settings), settings.options(), folder=folder, steps=steps, app=settings.group)
+    except Exception as error:
+        if "lock" not in str(error).lower():  # rocksdict has one class for all its errors
+            raise
+        raise Problem(f"{folder}: another process is using it.", "Wait for that one to end, or name another folder with --data-dir.") from None
+
+
+def _claim(folder: Path, settings: Settings) -> None:
+    """Make the folder ours, or see that it is. State of another saga or group must not be mixed with this one's."""
+    ours = {"group": settings.group, "saga": settings.saga, "services": settings.services}
+    marker = folder / MARKER
+    try:
+        if marker.exists():
+            was = json.loads(marker.read_bytes())
+            if other := [f"{name} was {was.get(name)}, now {now}" for name, now in ours.items() if was.get(name) != now]:
+                raise Problem(f"{folder}: kept with other settings: {'; '.join(other)}.", "Use the same settings, or another folder.")
+            return
+        if folder.exists() and any(folder.iterdir()):
+            raise Problem(f"{folder}: not empty, and not a data folder of orderflow.", "Name a new folder with --data-dir.")
+        folder.mkdir(parents=True, exist_ok=True)
+        marker.write_text(json.dumps(ours) + "\n", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else f"{MARKER} is damaged"
+        raise Problem(f"{folder}: cannot be used: {why}.", "Name a folder that can be written with --data-dir.") from None
+
+
+def kept(folder: Path, settings: Settings) -> Settings:
+    """`settings` as they were when the state in `folder` was kept. Raises Problem where there is none."""
+    try:
+        was = json.loads((folder / MARKER).read_bytes())
+        return settings.model_copy(update={name: was[name] for name in ("group", "saga", "services")})
+    except (OSError, ValueError, KeyError):
+        raise Problem(f"{folder}: no state of orderflow is kept there.", "Keep it first: orderflow replay FILE --data-dir DIR.") from None
+
+
+def bundled(name: str) -> Path:
+    """A file of the samples: in the package when it is installed, beside it in a checkout. Raises Problem where it is missing."""
+    for folder in (_HERE / "samples", _HERE.parent / "samples"):
+        if (folder / name).is_file():
+            return folder / name
+    raise Problem(f"samples/{name} is missing from this installation.", "Install orderflow again, or run it in a checkout.")
+
+
+def levels() -> dict[str, int]:
+    """What the stand-in stock begins with: pieces by SKU. Raises Problem for a file that does not say so."""
+    path = bundled("stock.toml")
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))["levels"]
+    except (tomllib.TOMLDecodeError, KeyError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict) or not all(type(level) is int and level >= 0 for level in found.values()):
+        raise Problem(f"{path}: not a table [levels] of whole numbers.", "Write lines like: SKU001 = 100")
+    return found

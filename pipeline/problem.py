@@ -1,0 +1,10 @@
+"""What a person can put right: said in one or two lines, never with a traceback."""
+
+
+class Problem(Exception):
+    """Something outside is not as it must be. `what` names it and where it is, `remedy` says what to do."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}\n{remedy}")
+        self.what = what
+        self.remedy = remedy

@@ -1,0 +1,1 @@
+"""The sample files hold what they promise."""
