@@ -66,7 +66,7 @@ def release_answered(order: Order, _: Envelope[Message]) -> bool:
 
 
 def seen_payment(order: Order, heard: Envelope[PaymentProcessed]) -> bool:
-    return any(payment.id == heard.payload.payment_id for payment in order.payments)
+    return bool(order.payments) and any(payment.id == heard.payload.payment_id for payment in order.payments)
 
 
 def seen_failure(order: Order, heard: Envelope[PaymentFailed]) -> bool:

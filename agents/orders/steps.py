@@ -77,10 +77,10 @@ def ask_next(order: Order, _: Envelope[Message]) -> Says:
     """The commands that the status calls for and that have not been given, unless the order is held."""
     if order.held:
         return []
-    said = reserve(order)
-    if order.status is S.RESERVED and not order.payment_asked:
+    status, said = order.status, reserve(order)
+    if status is S.RESERVED and not order.payment_asked:
         said.append(charge(order))
-    if order.status is S.PAID and order.shipment.leg is Leg.IDLE:
+    elif status is S.PAID and order.shipment.leg is Leg.IDLE:
         said.append(schedule(order))
     return said
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec import structs
 
@@ -26,6 +26,17 @@ from schemas.topics import topic_of
 Came: TypeAlias = tuple[str, Failure | None]
 """What a record came to, and why it failed if it did."""
 
+class Channel(NamedTuple):
+    """How this task sends one type."""
+
+    topic: str
+    key: str
+    partitions: int
+    in_step: bool
+    """The topic is keyed and cut as the task's own rows: no key needs hashing."""
+    counter: str
+
+
 MOST_DEADLINES = 1_000
 """Entries of the deadline index that one chunk looks at; the rest passes in the next one, before further records."""
 
@@ -37,9 +48,10 @@ class EngineError(Exception):
 class Chunk:
     """The working state of one chunk of one task."""
 
-    def __init__(self, plan: Plan, group: Group, partition: int, head: Head, rows: Rows, options: Options) -> None:
+    def __init__(self, plan: Plan, group: Group, partition: int, head: Head, rows: Rows, options: Options, channels: dict[tuple[str, type[Message]], Channel]) -> None:
         self._group, self._partition, self._rows, self._options = group, partition, rows, options
         self._agents = group.agents
+        self._channels = channels
         self._source = 1 + group.first_task + partition
         self._primary = group is plan.groups[0]
         self.head = Head(head.incarnation, head.chunk + 1, head.time, head.said, head.changelog_end, dict(head.offsets))
@@ -165,16 +177,19 @@ class Chunk:
         spoken: list[Record] = []
         names: list[str] = []
         for envelope in envelopes:
-            if not agent.speaks(heard, envelope.payload):
+            message = envelope.payload
+            if not agent.speaks(heard, message):
                 continue
-            if type(envelope.payload) not in agent.says:
-                raise EngineError(f"{agent.name} says {type(envelope.payload).__name__}, and has not declared it")
-            output = self._output(envelope, at + agent.answers_after_ms, self.head.said + len(spoken))
-            if len(output.value or b"") > self._options.largest_record_bytes:
-                text = f"{type(envelope.payload).__name__}: more than {self._options.largest_record_bytes} bytes"
+            channel = self._channels.get((agent.name, type(message))) or self._channel(agent, type(message))
+            key = str(getattr(message, channel.key)).encode("utf-8", "surrogatepass")
+            partition = self._partition if channel.in_step else partition_of(key, channel.partitions)
+            value = encode(envelope)
+            if len(value) > self._options.largest_record_bytes:
+                text = f"{type(message).__name__}: more than {self._options.largest_record_bytes} bytes"
                 return _failed(Failure("too_large", "TooLarge", text, agent.name))
-            spoken.append(output)
-            names.append("emitted." + envelope.payload.wire.name)
+            order = Order(at + agent.answers_after_ms, self._source, self.head.said + len(spoken))
+            spoken.append(Record(channel.topic, partition, key, value, (), envelope.at, order))
+            names.append(channel.counter)
         evolve = agent.table.evolve
         for place, slot in zip(places, slots, strict=True):
             row = evolve(slot.row, heard)
@@ -184,15 +199,17 @@ class Chunk:
             self._change(place, slot)
         self.head.said += len(spoken)
         self.outputs += spoken
-        self.counts.update(names)
+        for name in names:
+            self.counts[name] += 1
         return "applied", None
 
-    def _output(self, envelope: Envelope[Message], at: Instant, number: int) -> Record:
-        topic = topic_of(type(envelope.payload))
-        key = str(getattr(envelope.payload, topic.key)).encode("utf-8", "surrogatepass")
+    def _channel(self, agent: AnyAgent, kind: type[Message]) -> Channel:
+        if kind not in agent.says:
+            raise EngineError(f"{agent.name} says {kind.__name__}, and has not declared it")
+        topic = topic_of(kind)
         in_step = topic.key == self._group.key and topic.partitions == self._group.partitions
-        partition = self._partition if in_step else partition_of(key, topic.partitions)
-        return Record(topic.name, partition, key, encode(envelope), (), envelope.at, Order(at, self._source, number))
+        channel = self._channels[agent.name, kind] = Channel(topic.name, topic.key, topic.partitions, in_step, "emitted." + kind.wire.name)
+        return channel
 
     def write_letter(self, record: Record, failure: Failure, at: Instant) -> None:
         """To the dead letters, once, as it came."""

@@ -8,7 +8,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.engine.chunk import Chunk, EngineError
+from pipeline.engine.chunk import Channel, Chunk, EngineError
 from pipeline.engine.dedup import Dedup, id_key
 from pipeline.engine.head import Head, decode_head, encode_head
 from pipeline.engine.letters import Failure, rekeyed
@@ -81,6 +81,7 @@ class Task:
         self._base = f"{group.name}/{partition}/".encode()
         self._source = 1 + group.first_task + partition
         self._routes: dict[type[Message], Route] = {}
+        self._channels: dict[tuple[str, type[Message]], Channel] = {}
         self._only_ours = {topic for topic in group.reads if _only_heard_by_its_speaker(plan, topic)}
         self._dedup = Dedup(store, self._base)
         self.rows = Rows(store, self._base, group.agents, cached=options.rows_cached)
@@ -134,7 +135,7 @@ class Task:
         """Decide as many of `records` as one transaction should hold."""
         read = [self._read(record) for record in records]
         known = self._dedup.known([item.id for item in read if item.id is not None])
-        chunk = Chunk(self._plan, self.group, self.partition, self.head, self.rows, self._options)
+        chunk = Chunk(self._plan, self.group, self.partition, self.head, self.rows, self._options, self._channels)
         chunk.slots = self.rows.load(dict.fromkeys(place for item in read for place in item.places))
         latest = max(self.head.time, max((record.order.at for record in records), default=-1))
         chunk.find_deadlines(latest - self._options.lateness_ms)

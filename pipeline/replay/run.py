@@ -33,7 +33,9 @@ class How:
     hears: tuple[Callable[[Record], None], ...] = ()
     """Each is told what is emitted."""
     watches: Callable[[Embedded, int], None] = lambda _pipeline, _lines: None
-    """Is called after each batch."""
+    """Is told after each batch how many lines were fed."""
+    ends: Callable[[Embedded], None] = lambda _pipeline: None
+    """Is called when nobody has anything left to say."""
 
 
 async def replay(lines: Iterable[bytes], settings: Settings, how: How) -> Report:
@@ -60,7 +62,7 @@ async def replay(lines: Iterable[bytes], settings: Settings, how: How) -> Report
             problem = broken
         await pipeline.settle()
         seconds = how.clock.now() - began
-        how.watches(pipeline, fed)
+        how.ends(pipeline)
         books = Books()
         for key, order in pipeline.rows("orders"):
             books.add(key, order)

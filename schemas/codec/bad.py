@@ -16,7 +16,7 @@ _WITHOUT_VALUES = ("Expected ", "Integer value out of range", "Invalid decimal s
 """How msgspec's messages begin that repeat nothing of the input; one about an enum repeats the value."""
 
 
-class Bad(Exception):  # noqa: N818  # reads as what it says: a bad record
+class Bad(Exception):
     """A record that cannot be read. `reason` is the dead letter's, `field` what is wrong ("" where no field is to blame)."""
 
     def __init__(self, reason: Reason, field: str, text: str) -> None:

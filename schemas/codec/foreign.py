@@ -94,7 +94,7 @@ def _cloud_event(event: Members) -> Draft:
         timestamp=event.needed("time"),
         time_path=event.path("time"),
         payload=event.raw["data"] if event.said(["data"]) else _NOTHING,
-        version=event.loose_version("dataversion"),
+        version=event.loose_version("dataversion", "eventversion"),
         aggregate_id=event.name("subject"),
         correlation_id=event.name("correlationid"),
         causation_id=event.name("causationid"),

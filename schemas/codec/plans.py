@@ -75,7 +75,7 @@ class Plan:
         own: str = getattr(message, self.own)
         if not aggregate_id or aggregate_id == own:
             return own, aggregate_type or self.aggregate_type
-        if not aggregate_type and self.has_payment_id and aggregate_id == message.payment_id:  # type: ignore[attr-defined]
+        if not aggregate_type and self.has_payment_id and aggregate_id == message.payment_id:  # type: ignore[attr-defined]  # has_payment_id says so
             return aggregate_id, "Payment"
         return aggregate_id, aggregate_type
 
@@ -83,9 +83,9 @@ class Plan:
         """Names must be printable, free words readable. Raises Invalid."""
         names = [(field, getattr(message, field)) for field in self.ids]
         if self.has_items:
-            names += [(f"items[{n}].sku", line.sku) for n, line in enumerate(message.items)]  # type: ignore[attr-defined]
+            names += [(f"items[{n}].sku", line.sku) for n, line in enumerate(message.items)]  # type: ignore[attr-defined]  # has_items
         if self.has_event_ids:
-            names += [(f"event_ids[{n}]", name) for n, name in enumerate(message.event_ids)]  # type: ignore[attr-defined]
+            names += [(f"event_ids[{n}]", name) for n, name in enumerate(message.event_ids)]  # type: ignore[attr-defined]  # has_event_ids
         for field, name in names:
             if not printable(name):
                 raise Invalid(field, "control characters")
@@ -102,7 +102,7 @@ def _other_names(kind: type[Message], field: str) -> tuple[str, ...]:
 def _strings(kind: type[Message]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The fields that are names, and those that are free words."""
     ids, texts = [], []
-    for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined]
+    for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined]  # a struct's type_info has fields
         match field.type:
             case msgspec.inspect.Metadata(type=msgspec.inspect.StrType(), extra={"id": True}):
                 ids.append(field.name)

@@ -12,6 +12,7 @@ from tests.house.tree import PURE, ROOMS, TESTS, Fault, File
 Rule: TypeAlias = Callable[[File], Iterator[Fault]]
 
 MOST_LINES = 500
+FEWEST_WORDS = 3
 
 
 class Ban(NamedTuple):
@@ -80,7 +81,8 @@ def untold_test(file: File) -> Iterator[Fault]:
     for node in ast.walk(file.module):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
             first = (ast.get_docstring(node) or "").partition("\n")[0]
-            if not re.fullmatch(r"[^a-z\s]\S*( \S+){2,}[.?!]|[^a-z\s]\S*( \S+)+ \S*[.?!]", first):
+            words = first.split()
+            if len(words) < FEWEST_WORDS or not first.endswith((".", "?", "!")) or (words[0].isalpha() and words[0].islower()):
                 yield file.fault(node.lineno, f"{node.name} does not state its rule in a sentence")
 
 

@@ -111,6 +111,7 @@ SOUND = (
     ("tests/a.py", '"""Chance."""\nfrom random import Random\ndef toss(random: Random) -> int:\n    return random.getrandbits(1)'),
     ("tests/test_a.py", '"""Money."""\ndef test_a() -> None:\n    """Money is kept.\n\n    Always.\n    """'),
     ("tests/test_a.py", '"""Money."""\ndef test_a() -> None:\n    """`minor` keeps digits."""'),
+    ("tests/test_a.py", '"""Money."""\ndef test_a() -> None:\n    """samples/a.json can be read again."""'),
     ("tests/a/__init__.py", ""),
     ("agents/a.py", '"""A."""\na = b  # type: ignore[attr-defined]  # the library has no types'),
     ("agents/a.py", '"""A."""\na = b  # noqa: S101, PLR2004 - hours of a day'),

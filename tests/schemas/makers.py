@@ -27,12 +27,12 @@ PAYMENT: dict[str, Any] = {
 }
 
 
-def event(members: dict[str, Any] = PAYMENT, **changed: Any) -> bytes:  # noqa: ANN401  # JSON
+def event(members: dict[str, Any] = PAYMENT, **changed: Any) -> bytes:
     """The event with some members of its envelope changed."""
     return msgspec.json.encode({name: value for name, value in {**members, **changed}.items() if value is not LEFT_OUT})
 
 
-def paying(**changed: Any) -> bytes:  # noqa: ANN401  # JSON
+def paying(**changed: Any) -> bytes:
     """A payment with some fields of its payload changed."""
     return event(payload={name: value for name, value in {**PAYMENT["payload"], **changed}.items() if value is not LEFT_OUT})
 
@@ -81,7 +81,7 @@ def messages(draw: st.DrawFn, kinds: tuple[type[Message], ...] = tuple(PLANS)) -
     return kind(**said)
 
 
-def _values(kind: type[Message], field: str, hint: Any, currency: str) -> st.SearchStrategy[Any]:  # noqa: ANN401  # a type
+def _values(kind: type[Message], field: str, hint: Any, currency: str) -> st.SearchStrategy[Any]:
     amounts = st.integers(0, 10**15).map(lambda minor_units: major(minor_units, currency))
     special: dict[str, st.SearchStrategy[Any]] = {
         "currency": st.just(currency),

@@ -24,12 +24,12 @@ CREATED: dict[str, Any] = {
 }
 
 
-def creating(**changed: Any) -> bytes:  # noqa: ANN401  # JSON
+def creating(**changed: Any) -> bytes:
     payload = {name: value for name, value in {**CREATED, **changed}.items() if value is not LEFT_OUT}
     return event(event_type="OrderCreated", event_version=2, payload=payload)
 
 
-def item(**changed: Any) -> bytes:  # noqa: ANN401  # JSON
+def item(**changed: Any) -> bytes:
     return creating(items=[CREATED["items"][0], {"sku": "B", "quantity": 1, **changed}])
 
 

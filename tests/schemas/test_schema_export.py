@@ -164,7 +164,7 @@ def test_one_asyncapi_document_says_everything() -> None:
     assert set(document["components"]["messages"]) == {kind.wire.name for kind in CARRIER}
 
 
-def _references(node: object) -> Any:  # noqa: ANN401  # JSON
+def _references(node: object) -> Any:
     match node:
         case {"$ref": str(reference)}:
             yield reference

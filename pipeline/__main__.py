@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `orderflow`."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,10 @@
+"""The command line. A command imports what it runs when it runs, so that `--help` is quick."""
+
+from pipeline.cli.app import app
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """The console script `orderflow`."""
+    app()

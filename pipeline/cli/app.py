@@ -1,0 +1,23 @@
+"""All commands, and what they have in common: exit codes, errors in one or two lines, logs on standard error."""
+
+import typer
+
+from pipeline.cli import bench, demo, generate, order, replay, schema, settings
+
+app = typer.Typer(
+    name="orderflow",
+    help="Order and payment events through one pipeline: decided, accounted for, exactly once.",
+    epilog="Exit codes: 0 done, 1 the work found something wrong, 2 bad usage or configuration, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(epilog="Example: orderflow demo --chaos 7")(demo.demo)
+app.command(epilog="Example: orderflow replay monday.jsonl.gz tuesday.jsonl.gz --out emitted --json")(replay.replay)
+app.command(epilog="Example: orderflow order order-789 --data-dir state")(order.order)
+app.command(epilog="Example: orderflow generate --orders 1000 --seed 7 -o orders.jsonl.gz")(generate.generate)
+app.command(epilog="Example: orderflow bench --orders 20000 --json")(bench.bench)
+app.command(epilog="Example: ORDERFLOW_SAGA=choreographed orderflow settings")(settings.settings)
+app.add_typer(schema.app, name="schema")
