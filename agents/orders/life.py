@@ -28,7 +28,7 @@ from schemas.payments import PaymentDisputed, PaymentFailed, PaymentProcessed, P
 from schemas.shipping import ShipmentCancelled, ShipmentDelivered, ShipmentFailed, ShipmentScheduled
 from schemas.topics import INVENTORY_EVENTS, PAYMENT_EVENTS, SHIPPING_EVENTS
 from tables.orders import ORDERS, Order
-from tables.orders import Status as S  # noqa: N817  # the table is read by its states
+from tables.orders import Status as S  # the table is read by its states
 
 ALL = tuple(S)
 OPEN = (S.PENDING, S.RESERVED, S.PAID)  # may be held, and undone without asking the carrier

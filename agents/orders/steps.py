@@ -25,7 +25,7 @@ from schemas.orders import (
     ScheduleShipment,
 )
 from tables.orders import Compensation, Leg, Order, Payment, Refund
-from tables.orders import Status as S  # noqa: N817
+from tables.orders import Status as S
 
 # --- Stock. --------------------------------------------------------------------------------------------------------
 

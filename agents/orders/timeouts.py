@@ -5,7 +5,7 @@ from msgspec import Struct
 from agents.agent import MINUTE_MS, Deadline
 from schemas.message import Instant
 from tables.orders import Compensation, Leg, Order
-from tables.orders import Status as S  # noqa: N817
+from tables.orders import Status as S
 
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli.say import USAGE, WRONG, AsJson, aside, document, log_at, told
+from pipeline.cli.say import USAGE, WRONG, AsJson, aside, document, told
 
 MAX = "max"
 
@@ -27,7 +27,7 @@ def speed_of(text: str) -> float | None:
 @told
 def replay(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="JSON Lines, plain, gzip or zstd; - is standard input.")],
-    to: Annotated[Literal["memory"], typer.Option(help="Where the pipeline runs: in this process.")] = "memory",
+    to: Annotated[Literal["memory"], typer.Option(help="Where the pipeline runs: in this process.")] = "memory",  # noqa: ARG001  # the one value so far
     speed: Annotated[str, typer.Option(help="max; 1 is as recorded, 60 sixty times as fast.")] = MAX,
     data_dir: Annotated[Path | None, typer.Option(help="Folder that keeps the state for the next run.")] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for what is emitted, one file per topic.")] = None,
@@ -44,9 +44,8 @@ def replay(
     pace = speed_of(speed)
     from pipeline.cli.running import run_replay
 
-    del to  # the only one there is
-    settings, report, problem = run_replay(
-        files, speed=pace, out=out, progress=not as_json, data_dir=data_dir, services=services, saga=saga, chunk_records=chunk
+    report, problem = run_replay(
+        files, speed=pace, out=out, quiet=as_json, data_dir=data_dir, services=services, saga=saga, chunk_records=chunk
     )
     if as_json:
         document(report)
@@ -54,7 +53,6 @@ def replay(
         from pipeline.cli.tables import print_report
 
         print_report(report)
-    del settings, log_at
     if problem is not None:
         aside(f"orderflow: {problem.what}")
         aside(problem.remedy)

@@ -28,7 +28,7 @@ from schemas.orders import (
 from schemas.payments import PaymentDisputed, PaymentFailed, PaymentProcessed, PaymentRefunded
 from schemas.shipping import ShipmentCancelled, ShipmentDelivered, ShipmentFailed, ShipmentScheduled
 from tables.orders.row import ANSWERABLE, OPEN_QUESTION, UNANSWERED, Leg, Order, Payment, Refund, Reservation, Shipment
-from tables.orders.row import Status as S  # noqa: N817
+from tables.orders.row import Status as S
 
 UNDONE_FOR_DEADLINE = {
     "reservation": "reservation_timeout",

@@ -1,7 +1,7 @@
 """What must be true of every order after every message. Used by tests, the simulation, the money check and the audit."""
 
 from tables.orders.row import UNANSWERED, Leg, Order
-from tables.orders.row import Status as S  # noqa: N817
+from tables.orders.row import Status as S
 
 _UNDONE = frozenset((S.COMPENSATING, S.CANCELLED))
 _GONE = frozenset((S.SHIPPED, S.COMPLETED))

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from tables.orders import Leg, Order, Payment, Refund, Reservation, Shipment, broken_laws
-from tables.orders import Status as S  # noqa: N817
+from tables.orders import Status as S
 
 PAYMENT = Payment("p-1", "USD", 10_000)
 BACK = replace(PAYMENT, refunded_minor=10_000, refunds=(Refund(10_000, "fraud", 10_000, Leg.UNDONE),))
