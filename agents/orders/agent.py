@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from agents.agent import Agent, AnyAgent
 from agents.orders.life import life
-from agents.orders.timeouts import DEFAULTS, Timeouts, due
+from agents.orders.timeouts import Timeouts, due
 from schemas.message import Command, Envelope, Message
 from schemas.notifications import NotificationRequested
 from schemas.orders import (
@@ -41,7 +41,7 @@ def taken_on_facts(heard: Envelope[Message], said: Message) -> bool:
     return isinstance(said, FORWARD) or (isinstance(said, BACKWARD) and isinstance(heard.payload, PaymentFailed | ShipmentFailed))
 
 
-def saga(style: Style, timeouts: Timeouts = DEFAULTS) -> tuple[AnyAgent, ...]:
+def saga(style: Style, timeouts: Timeouts = Timeouts()) -> tuple[AnyAgent, ...]:
     """The agents of one style. In both, every order ends alike, and each command has the same id."""
     lines = life(timeouts)
     orders: Agent[Order] = Agent(

@@ -30,9 +30,6 @@ class Timeouts(Struct, frozen=True):
     """How often a compensation is commanded in all; unanswered after the last one's wait, it is STUCK."""
 
 
-DEFAULTS = Timeouts()
-
-
 def due(order: Order, timeouts: Timeouts) -> Deadline | None:
     """The deadline that passes first. A hold stops the clock of the status, not that of compensations."""
     first = _of_status(order, timeouts)

@@ -85,9 +85,15 @@ def _flat(f: Fact) -> str:
     return f'{{"event_id":"{f.event_id}","event_type":"{kind}","event_version":"v{f.version}","timestamp":"{instant(f.at)}",{f.body}}}'
 
 
-_FORMS = (_canonical,) * 22 + (_older, _camel, _cloud, _bus, _flat) * 2
+_FOREIGN = (_older, _camel, _cloud, _bus, _flat)
+_FORMS = (_canonical,) * 45 + _FOREIGN
 
 
 def write(fact: Fact, bits: int) -> str:
-    """The fact in a form chosen by `bits`: canonical in 22 of 32 cases."""
+    """The fact in a form chosen by `bits`: canonical in 9 of 10 cases, as in a shop whose services were nearly all moved over."""
     return _FORMS[bits % len(_FORMS)](fact)
+
+
+def write_foreign(fact: Fact, bits: int) -> str:
+    """The fact in one of the foreign forms, chosen by `bits`."""
+    return _FOREIGN[bits % len(_FOREIGN)](fact)

@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import NamedTuple
 
-from pipeline.replay.forms import Fact, instant, write
+from pipeline.replay.forms import Fact, instant, write, write_foreign
 
 _SECOND_MS = 1_000
 _MINUTE_MS = 60 * _SECOND_MS
@@ -103,8 +103,8 @@ def _items(o: _Order) -> str:
 
 
 def _created(o: _Order) -> str:
-    # A price in dollars without a currency is version 1.
-    currency = "" if o.currency == "USD" and o.number % 16 == 0 else f',"currency":"{o.currency}"'
+    # A price in dollars without a currency is version 1: one order of twenty.
+    currency = "" if o.currency == "USD" and o.number % 10 == 0 else f',"currency":"{o.currency}"'
     return f'{o.body},"customer_id":"c{o.number}",{_items(o)},"total":{o.money(o.total)}{currency}'
 
 
@@ -263,7 +263,7 @@ class _Shelf:
 def generate(orders: int, seed: int) -> Iterator[bytes]:
     """The lines of a shop's log, without newlines, in the order they arrive: `orders` orders, about 5.5 lines each.
 
-    About 1 line of 100 comes twice (half of them in another form), 1 of 100 up to 20 s late, 1 of 200 ends among the dead letters.
+    About 1 line of 100 comes twice (half of them in a foreign form), 1 of 100 up to 20 s late, 1 of 200 ends among the dead letters.
     """
     random = Random(seed)
     shelf = _Shelf()
@@ -304,7 +304,7 @@ def _tell(order: _Order, steps: tuple[_Step, ...], start: int, random: Random, s
                 arrival += delay
         shelf.put(arrival, line)
         if (bits >> 50) % 100 == 0:
-            again = line if bits & 1 else write(fact, bits >> 33)
+            again = line if bits & 1 else write_foreign(fact, bits >> 33)
             shelf.put(arrival + _SECOND_MS + (bits >> 40) % _MINUTE_MS, again)
     return at
 

@@ -1,0 +1,173 @@
+"""What a replay costs: a whole run by the clock, then its stages one by one on the same lines.
+
+The stages are measured through ports that are handed in: a store and agents that time themselves around the real ones. Nothing is replaced
+inside the engine, and the whole run is without them.
+"""
+
+import asyncio
+import resource
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import msgspec
+
+from agents.agent import AnyAgent
+from pipeline.clock import stopwatch
+from pipeline.composition import agents
+from pipeline.engine.plan import Plan, make_plan
+from pipeline.engine.task import Task
+from pipeline.log.partitioner import partition_of
+from pipeline.log.record import FED, Order, Record
+from pipeline.replay.feed import draft
+from pipeline.replay.generate import generate
+from pipeline.replay.lines import open_all
+from pipeline.replay.run import BATCH, How, replay
+from pipeline.settings import Settings
+from pipeline.stores.port import Batch, Store
+from pipeline.stores.rocksdb import RocksDBStore
+from schemas.codec import Bad, decode, encode
+from schemas.message import Envelope
+
+T = TypeVar("T")
+SOME_ORDERS = 5_000
+"""The stages are measured on no more orders than this."""
+
+
+class Bench(msgspec.Struct):
+    records: int
+    seconds: float
+    events_per_second: int
+    peak_memory_mib: int
+    """Of the process in the whole run."""
+    stages_us: dict[str, float]
+    """Microseconds per line of input."""
+
+
+def run_bench(orders: int, seed: int, settings: Settings) -> Bench:
+    with TemporaryDirectory(prefix="orderflow-bench-") as name:
+        folder = Path(name)
+        file = folder / "lines.jsonl"
+        with file.open("wb") as written:
+            written.writelines(line + b"\n" for line in generate(orders, seed))
+        (source,) = open_all([str(file)])
+        report = asyncio.run(replay(source, settings, How()))
+        source.close()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
+        stages = measure(list(generate(min(orders, SOME_ORDERS), seed)), settings, folder / "state")
+    whole = report.seconds / report.records * 1e6
+    stages["log and Faust"] = max(whole - sum(stages.values()), 0.0)
+    return Bench(
+        report.records, report.seconds, report.events_per_second, peak, {stage: round(cost, 2) for stage, cost in {**stages, "all": whole}.items()}
+    )
+
+
+class Times:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+
+    def timed(self, stage: str, call: Callable[..., T]) -> Callable[..., T]:
+        seconds = self.seconds
+
+        def run(*args: Any) -> T:  # noqa: ANN401  # whatever the call takes
+            began = stopwatch()
+            try:
+                return call(*args)
+            finally:
+                seconds[stage] += stopwatch() - began  # type: ignore[assignment]  # typeshed counts in whole numbers
+
+        return run
+
+
+class TimedStore:
+    """A store that says which stage used it, by the kind of key: `group/partition/kind…`."""
+
+    def __init__(self, store: Store, times: Times) -> None:
+        self.get = store.get
+        self.scan = store.scan
+        self.flush = store.flush
+        self.close = store.close
+        self.write: Callable[[Batch], None] = times.timed("write", store.write)
+        self._load = times.timed("load", store.get_many)
+        self._dedup = times.timed("dedup", store.get_many)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        if not keys:
+            return []
+        return self._dedup(keys) if keys[0].split(b"/", 2)[2][:1] == b"d" else self._load(keys)
+
+
+def timed_agent(agent: AnyAgent, times: Times) -> AnyAgent:
+    table = replace(agent.table, evolve=times.timed("decide", agent.table.evolve))
+    return replace(agent, decide=times.timed("decide", agent.decide), table=table)
+
+
+def measure(lines: Sequence[bytes], settings: Settings, folder: Path) -> dict[str, float]:
+    """Microseconds per line of each stage of the tasks' path."""
+    times = Times()
+    plan = make_plan(tuple(timed_agent(agent, times) for agent in agents(settings)), app=settings.group)
+    store = RocksDBStore(folder, wal=False)
+    began = stopwatch()
+    records = list(_records(lines, plan))
+    times.seconds["feed"] = stopwatch() - began  # type: ignore[assignment]  # as above
+    read, said = _run(plan, TimedStore(store, times), records, settings, times)
+    store.close()
+    for record in read:
+        times.timed("decode", _decode)(record)
+    for envelope in said:
+        times.timed("emit", encode)(envelope)
+    parts = ("decode", "dedup", "load", "decide", "emit", "write")
+    rest = times.seconds["work"] - sum(times.seconds[part] for part in parts)
+    return {stage: seconds / len(lines) * 1e6 for stage, seconds in [("feed", times.seconds["feed"]), *((p, times.seconds[p]) for p in parts), ("rest of the task", max(rest, 0))]}
+
+
+def _records(lines: Sequence[bytes], plan: Plan) -> Iterator[Record]:
+    now = -1
+    for number, line in enumerate(lines):
+        topic, key, value, headers, _, at = draft(line)
+        now = max(now, at or -1)
+        home = topic if topic in plan.home else plan.unread
+        partition = 0 if key is None else partition_of(key, plan.topics[home])
+        yield Record(home, partition, key, value, headers, max(now, 0), Order(now, FED, number), number)
+
+
+def _run(plan: Plan, store: TimedStore, records: Sequence[Record], settings: Settings, times: Times) -> tuple[list[Record], list[Envelope[Any]]]:
+    """The tasks alone, without log and Faust: what they read, and what they said."""
+    tasks = {(g.name, p): Task(plan, g, p, store, settings.options(), incarnation="bench") for g in plan.groups for p in range(g.partitions)}
+    inputs: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
+    read: list[Record] = []
+    said: list[Envelope[Any]] = []
+    for start in range(0, len(records), BATCH):
+        for record in records[start : start + BATCH]:
+            inputs[plan.home[record.topic].name, record.partition].append(record)
+        while any(inputs.values()):
+            for place in [(g.name, p) for stage in plan.stages for g in stage for p in range(g.partitions)]:
+                waiting = sorted(inputs.pop(place, ()), key=lambda record: record.order)
+                read += waiting
+                for output in _work(tasks[place], waiting, times):
+                    if output.topic in plan.home:
+                        inputs[plan.home[output.topic].name, output.partition].append(output)
+                    if output.order.source != FED and isinstance(envelope := _decode(output), Envelope):
+                        said.append(envelope)
+    return read, said
+
+
+def _work(task: Task, waiting: list[Record], times: Times) -> Iterator[Record]:
+    while waiting:
+        work = times.timed("work", task.work)(waiting)
+        times.timed("work", task.done)(work, 0)
+        waiting = waiting[work.taken :]
+        yield from work.outbox.records
+
+
+def _decode(record: Record) -> object:
+    try:
+        return decode(record.value, record.headers)
+    except Bad:
+        return None
