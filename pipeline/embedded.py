@@ -150,7 +150,7 @@ class Embedded:
 
     async def settle(self) -> None:
         """Let what was said be heard and answered, until nobody has anything to say; deadlines only as far as that takes time."""
-        while (held := self.log.next_held(self.plan.home)) is not None:
+        while (held := self.log.next_held(self.plan.topics)) is not None:
             await self._run(Order(max(held.at, self._now.at), LAST, 0))
             self._now = max(self._now, Order(held.at, FED, self._now.number))
 

@@ -31,9 +31,9 @@ class Channel(NamedTuple):
 
     topic: str
     key: str
-    partitions: int
     in_step: bool
     """The topic is keyed and cut as the task's own rows: no key needs hashing."""
+    partitions: int
     counter: str
 
 
@@ -52,11 +52,13 @@ class Chunk:
         self._group, self._partition, self._rows, self._options = group, partition, rows, options
         self._agents = group.agents
         self._channels = channels
+        self._largest = options.largest_record_bytes
         self._source = 1 + group.first_task + partition
         self._primary = group is plan.groups[0]
         self.head = Head(head.incarnation, head.chunk + 1, head.time, head.said, head.changelog_end, dict(head.offsets))
         self.counts = Counter(head.counts)
         self.slots: dict[Place, Slot] = {}
+        """Every row that this chunk may touch, loaded before its first record."""
         self.changed: dict[Place, Slot] = {}
         self.outputs: list[Record] = []
         self.stale: list[tuple[Instant, Place]] = []
@@ -79,13 +81,14 @@ class Chunk:
                 self.stale.append((due, place))
         heapify(self._timers)
 
+    def quiet(self, watermark: Instant) -> bool:
+        """Nothing is due by now, and there is room for more outputs."""
+        timers = self._timers
+        return watermark <= self._horizon and (not timers or timers[0][0] > watermark) and len(self.outputs) < self._options.chunk_outputs
+
     def pass_deadlines(self, watermark: Instant) -> bool:
         """Everything that is due by now, in the order of time; False where the chunk has had enough, and must end before its next record."""
         timers = self._timers
-        if len(self.outputs) >= self._options.chunk_outputs:
-            return False
-        if not timers:
-            return watermark <= self._horizon
         until = min(watermark, self._horizon)
         while timers and timers[0][0] <= until:
             due, place = heappop(timers)
@@ -95,7 +98,7 @@ class Chunk:
                 self._fire(place, slot, self.head.time)
             if len(self.outputs) >= self._options.chunk_outputs:
                 break
-        return until == watermark and not (timers and timers[0][0] <= until)
+        return until == watermark and not (timers and timers[0][0] <= until) and len(self.outputs) < self._options.chunk_outputs
 
     def _pass_own_deadlines(self, place: Place, slot: Slot, until: Instant, at: Instant) -> None:
         """A record of this key is at `until`: what its row was waiting for before that has passed, whatever the watermark."""
@@ -131,7 +134,7 @@ class Chunk:
             if not own and self._agents[number].keys is None:
                 continue
             for place in own:
-                slot = self._slot(place)
+                slot = self.slots[place]
                 if slot.due is not None and slot.due <= heard.at:
                     self._pass_own_deadlines(place, slot, heard.at, at)
             outcome, failure = self._ask(number, own, heard, at)
@@ -149,12 +152,9 @@ class Chunk:
     def _ask(self, number: int, places: Sequence[Place], heard: Envelope[Message], at: Instant) -> Came:
         """One agent decides, and what it decided is done."""
         agent = self._agents[number]
-        slots = [self._slot(place) for place in places]
+        slots = [self.slots[place] for place in places]
         try:
-            if agent.keys is None:
-                decision = agent.decide(slots[0].row, heard)
-            else:
-                decision = agent.decide({place[1]: slot.row for place, slot in zip(places, slots, strict=True)}, heard)
+            decision = agent.decide(slots[0].row if agent.keys is None else {place[1]: self.slots[place].row for place in places}, heard)
         except Unexpected as error:
             return _failed(Failure("illegal_transition", "Unexpected", str(error), agent.name))
         except Invalid as error:
@@ -174,22 +174,23 @@ class Chunk:
     ) -> Came:
         """Write what is spoken, fold what was heard and said into the rows; or neither, where an output would be too large."""
         envelopes = [follow(heard, agent.name, i, message, after_ms=agent.answers_after_ms) for i, message in enumerate(said)]
+        at += agent.answers_after_ms
+        number = self.head.said
         spoken: list[Record] = []
-        names: list[str] = []
+        counters: list[str] = []
         for envelope in envelopes:
             message = envelope.payload
             if not agent.speaks(heard, message):
                 continue
-            channel = self._channels.get((agent.name, type(message))) or self._channel(agent, type(message))
-            key = str(getattr(message, channel.key)).encode("utf-8", "surrogatepass")
-            partition = self._partition if channel.in_step else partition_of(key, channel.partitions)
+            topic, field, in_step, partitions, counter = self._channels.get((agent.name, type(message))) or self._channel(agent, type(message))
+            key = getattr(message, field).encode()
+            partition = self._partition if in_step else partition_of(key, partitions)
             value = encode(envelope)
-            if len(value) > self._options.largest_record_bytes:
-                text = f"{type(message).__name__}: more than {self._options.largest_record_bytes} bytes"
-                return _failed(Failure("too_large", "TooLarge", text, agent.name))
-            order = Order(at + agent.answers_after_ms, self._source, self.head.said + len(spoken))
-            spoken.append(Record(channel.topic, partition, key, value, (), envelope.at, order))
-            names.append(channel.counter)
+            if len(value) > self._largest:
+                return _failed(Failure("too_large", "TooLarge", f"{type(message).__name__}: more than {self._largest} bytes", agent.name))
+            spoken.append(Record(topic, partition, key, value, (), envelope.at, Order(at, self._source, number)))
+            counters.append(counter)
+            number += 1
         evolve = agent.table.evolve
         for place, slot in zip(places, slots, strict=True):
             row = evolve(slot.row, heard)
@@ -197,10 +198,10 @@ class Chunk:
                 row = evolve(row, envelope)
             slot.row = row
             self._change(place, slot)
-        self.head.said += len(spoken)
+        self.head.said = number
         self.outputs += spoken
-        for name in names:
-            self.counts[name] += 1
+        for counter in counters:
+            self.counts[counter] += 1
         return "applied", None
 
     def _channel(self, agent: AnyAgent, kind: type[Message]) -> Channel:
@@ -208,7 +209,7 @@ class Chunk:
             raise EngineError(f"{agent.name} says {kind.__name__}, and has not declared it")
         topic = topic_of(kind)
         in_step = topic.key == self._group.key and topic.partitions == self._group.partitions
-        channel = self._channels[agent.name, kind] = Channel(topic.name, topic.key, topic.partitions, in_step, "emitted." + kind.wire.name)
+        channel = self._channels[agent.name, kind] = Channel(topic.name, topic.key, in_step, topic.partitions, "emitted." + kind.wire.name)
         return channel
 
     def write_letter(self, record: Record, failure: Failure, at: Instant) -> None:
@@ -218,12 +219,6 @@ class Chunk:
 
     # --- rows, and what waits with them
 
-    def _slot(self, place: Place) -> Slot:
-        slot = self.slots.get(place)
-        if slot is None:
-            slot = self.slots[place] = self._rows.load([place])[place]
-        return slot
-
     def _change(self, place: Place, slot: Slot) -> None:
         slot.set_due(self._agents[place[0]])
         self.changed[place] = slot
@@ -231,7 +226,7 @@ class Chunk:
             heappush(self._timers, (slot.due, place))
 
     def _park(self, place: Place, record: Record, at: Instant) -> Came:
-        slot, agent = self._slot(place), self._agents[place[0]]
+        slot, agent = self.slots[place], self._agents[place[0]]
         if len(slot.parked) >= self._options.parked_per_key:
             return _failed(Failure("orphaned", "Orphaned", "too many records wait for this key already", agent.name))
         slot.parked = (*slot.parked, ParkedRecord(structs.replace(record, read=None), at + agent.patience_ms))

@@ -143,15 +143,16 @@ class Task:
         new: dict[bytes, None] = {}
         taken = 0
         for record, item in zip(records, read, strict=True):
-            at = max(head.time, record.order.at)
-            if not chunk.pass_deadlines(at - lateness_ms):
+            now = max(head.time, record.order.at)
+            if not chunk.quiet(now - lateness_ms) and not chunk.pass_deadlines(now - lateness_ms):
                 break
-            outcome = self._take(chunk, record, item, at, seen=item.id in known or item.id in new)
+            # at the record's own place in time: what the group tells itself comes after later records of its slice, however long that is
+            outcome = self._take(chunk, record, item, record.order.at, seen=item.id in known or item.id in new)
             if outcome is not None:
                 counts[("input." if record.order.source == FED else "internal.") + outcome] += 1
             if item.id is not None and outcome != "dead.invalid":
                 new[item.id] = None
-            head.time = at
+            head.time = now
             head.offsets[record.topic] = record.offset + 1
             taken += 1
         return self._finish(chunk, records[:taken], new)

@@ -10,6 +10,7 @@ import msgspec
 from pipeline.embedded import Crash, Embedded
 from pipeline.engine.task import Task
 from pipeline.log.record import Record
+from pipeline.replay.out import is_public
 from pipeline.replay.report import Report
 from pipeline.replay.run import How, replay
 from pipeline.settings import Settings
@@ -34,7 +35,7 @@ class Ending:
     def hear(self, record: Record) -> None:
         if record.topic == DEAD_LETTERS.name:
             self.letters.append(record.value)
-        else:
+        elif is_public(record):
             self.said.append((record.topic, record.value))
 
     def end(self, pipeline: Embedded) -> None:

@@ -31,6 +31,8 @@ class Draft(NamedTuple):
     timestamp: int | None
     at: Instant | None
     """Event time; None where it cannot be read."""
+    read: object = None
+    """What it says, decoded: nobody needs to decode it again."""
 
 
 class _Line(msgspec.Struct):
@@ -151,8 +153,8 @@ def draft(line: bytes) -> Draft:
     topic, key, value, headers, timestamp = record if record is not None else _Record(None, None, line, (), None)
     try:
         said = decode(value, headers)
-    except Bad:
-        return Draft(topic, key, value, headers, timestamp, event_time(value, headers))
+    except Bad as bad:
+        return Draft(topic, key, value, headers, timestamp, event_time(value, headers), bad.with_traceback(None))
     if isinstance(said, Envelope) and (topic is None or key is None):
         carrier = CARRIER[type(said.payload)]
         if topic is None:
@@ -160,7 +162,7 @@ def draft(line: bytes) -> Draft:
         if key is None:
             own = getattr(said.payload, carrier.key)
             key = own.encode() if own else None
-    return Draft(topic, key, value, headers, timestamp, said.at)
+    return Draft(topic, key, value, headers, timestamp, said.at, said)
 
 
 class Pace:

@@ -14,6 +14,11 @@ _encode = msgspec.json.Encoder().encode
 _TOPICS = frozenset(topic.name for topic in TOPICS)
 
 
+def is_public(record: Record) -> bool:
+    """It is for others to read; the rest goes between tasks."""
+    return record.topic in _TOPICS
+
+
 class Out:
     """A folder of files that are opened when their topic has its first record. Raises Problem for a folder that is not empty."""
 
@@ -29,8 +34,8 @@ class Out:
             raise Problem(f"{folder}: not empty; nothing was started.", "Name a new folder with --out, or empty this one.")
 
     def write(self, record: Record) -> None:
-        """A bare envelope, as it was sent; a dead letter as a record line. What goes between tasks only is not for others."""
-        if record.topic not in _TOPICS:
+        """A bare envelope, as it was sent; a dead letter as a record line."""
+        if not is_public(record):
             return
         file = self._files.get(record.topic)
         if file is None:

@@ -10,7 +10,7 @@ from tables.table import Row
 R = TypeVar("R", bound=Row)
 
 SECOND_MS = 1_000
-NOON = 1_761_820_800_000
+NOON = 1_761_825_600_000
 """2025-10-30T12:00:00Z: where the event time of a specification starts."""
 
 

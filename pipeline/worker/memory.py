@@ -126,8 +126,8 @@ class MemoryConsumer(ChunkConsumer):
             if records:
                 last = records[-1]
                 found.setdefault(TP(last.topic, last.partition), []).append(TaskChunk(task, records))
-                for record in records:
-                    self._positions[TP(record.topic, record.partition)] = record.offset + 1
+                for topic, offset in {record.topic: record.offset for record in records}.items():
+                    self._positions[TP(topic, task.partition)] = offset + 1
         return found
 
     def _merge(self, task: Task, active: set[TP]) -> list[Record]:
