@@ -3,8 +3,8 @@
 Time belongs to the input here. Everything fed is given a place in time; slice by slice, each stage of the plan reads what comes before
 the end of the slice, and what it says is in the log before the next stage reads. Where services answer (the stand-ins), a slice is no
 longer than their answering time, so that no answer can fall into the slice that caused it. So the order in which any agent hears anything
-follows from the input alone: the same whatever the chunk size, the speed or the crashes on the way.
-(This is the conservative algorithm of parallel discrete-event simulation, with the answering time as its lookahead: Chandy and Misra, 1979.)
+follows from the input alone: the same whatever the chunk size, the speed or the crashes on the way. (This is conservative parallel
+discrete-event simulation, with the answering time as its lookahead: Chandy and Misra, 1979.)
 """
 
 import logging
@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from agents.agent import AnyAgent, check
 from pipeline.engine.options import Options
@@ -44,7 +44,9 @@ class Embedded:
     `folder` keeps both between runs; without it they live in a temporary folder and are gone afterwards.
     """
 
-    def __init__(self, agents: Sequence[AnyAgent], options: Options, *, folder: Path | None = None, steps: Steps = no_steps, app: str = APP) -> None:
+    def __init__(
+        self, agents: Sequence[AnyAgent], options: Options, *, folder: Path | None = None, steps: Steps = no_steps, app: str = APP
+    ) -> None:
         check(agents)
         self.plan: Plan = make_plan(agents, app=app)
         self.options = options
@@ -83,7 +85,7 @@ class Embedded:
 
     # --- life
 
-    async def __aenter__(self) -> "Embedded":
+    async def __aenter__(self) -> Self:
         try:
             await self._start()
         except BaseException:
@@ -130,7 +132,16 @@ class Embedded:
         self._now = Order(now, FED, self._fed)
         return self._now
 
-    def record(self, topic: str | None, key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...], timestamp: int | None, at: int | None, read: object = None) -> Record:
+    def record(
+        self,
+        topic: str | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: tuple[tuple[str, bytes], ...],
+        timestamp: int | None,
+        at: int | None,
+        read: object = None,
+    ) -> Record:
         """A record to feed: in its own topic where an agent reads that, else where unread lines are counted."""
         order = self.place(at)
         home = topic if topic is not None and topic in self.plan.home else self.plan.unread
@@ -217,7 +228,7 @@ class Embedded:
                 LOG.info("the worker died; starting another one")
                 await self.restart()
                 continue
-            await worker.progress.wait()
+            await worker.until(worker.progress)
             worker.progress.clear()
 
     # --- results

@@ -12,9 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.cli.say import log_at
 from pipeline.embedded import Embedded
+from pipeline.log.record import Record
 from pipeline.problem import Problem
 from pipeline.replay.feed import time_of
-from pipeline.replay.lines import Source, merged, open_all
+from pipeline.replay.lines import Source, merged, opened
 from pipeline.replay.out import Out
 from pipeline.replay.report import Report
 from pipeline.replay.run import BrokeOff, How, replay
@@ -27,24 +28,29 @@ def run_replay(
     """The report, and what broke off on the way. Raises Problem where nothing could be started."""
     settings = load(**options)
     log_at(settings.log_level)
-    sources = open_all(files)
-    try:
-        written = None if out is None else Out(out)
-        how = How(folder=settings.data_dir, speed=speed, hears=() if written is None else (written.write,))
+    with opened(files) as sources, writing(out) as hears:
+        how = How(folder=settings.data_dir, speed=speed, hears=hears)
         if options.get("chunk_records") is not None:
             how = replace(how, batch=settings.chunk_records)
-        try:
-            with progress(sources, shown=not quiet and sys.stderr.isatty()) as watches:
-                lines = merged(sources, time_of, settings.options().jump_ms)
+        with progress(sources, shown=not quiet and sys.stderr.isatty()) as watches:
+            lines = merged(sources, time_of, settings.options().jump_ms)
+            try:
                 return asyncio.run(replay(lines, settings, replace(how, watches=watches))), None
-        except BrokeOff as broken:
-            return broken.report, broken
-        finally:
-            if written is not None:
-                written.close()
+            except BrokeOff as broken:
+                return broken.report, broken
+
+
+@contextmanager
+def writing(folder: Path | None) -> Iterator[tuple[Callable[[Record], None], ...]]:
+    """What has to hear of every record that is emitted."""
+    if folder is None:
+        yield ()
+        return
+    out = Out(folder)
+    try:
+        yield (out.write,)
     finally:
-        for source in sources:
-            source.close()
+        out.close()
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from schemas.topics import topic_of
 Came: TypeAlias = tuple[str, Failure | None]
 """What a record came to, and why it failed if it did."""
 
+
 class Channel(NamedTuple):
     """How this task sends one type."""
 
@@ -48,7 +49,16 @@ class EngineError(Exception):
 class Chunk:
     """The working state of one chunk of one task."""
 
-    def __init__(self, plan: Plan, group: Group, partition: int, head: Head, rows: Rows, options: Options, channels: dict[tuple[str, type[Message]], Channel]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        group: Group,
+        partition: int,
+        head: Head,
+        rows: Rows,
+        options: Options,
+        channels: dict[tuple[str, type[Message]], Channel],
+    ) -> None:
         self._group, self._partition, self._rows, self._options = group, partition, rows, options
         self._agents = group.agents
         self._channels = channels
@@ -87,7 +97,7 @@ class Chunk:
         return watermark <= self._horizon and (not timers or timers[0][0] > watermark) and len(self.outputs) < self._options.chunk_outputs
 
     def pass_deadlines(self, watermark: Instant) -> bool:
-        """Everything that is due by now, in the order of time; False where the chunk has had enough, and must end before its next record."""
+        """Everything that is due by now, in the order of time; False where the chunk must end before its next record."""
         timers = self._timers
         until = min(watermark, self._horizon)
         while timers and timers[0][0] <= until:
@@ -110,7 +120,12 @@ class Chunk:
         for parked in slot.parked:
             if parked.expires == due:
                 slot.parked = tuple(other for other in slot.parked if other is not parked)
-                self._settle(place, parked, ("dead.orphaned", Failure("orphaned", "Orphaned", "what it waited for did not come", self._agents[place[0]].name)), at)
+                self._settle(
+                    place,
+                    parked,
+                    ("dead.orphaned", Failure("orphaned", "Orphaned", "what it waited for did not come", self._agents[place[0]].name)),
+                    at,
+                )
                 self._change(place, slot)
                 return
         if deadline is None:
@@ -121,12 +136,16 @@ class Chunk:
         outcome, failure = self._ask(place[0], [place], heard, at)
         if outcome != "applied" or slot.deadline == deadline:
             why = failure.text if failure else outcome
-            raise EngineError(f"{self._agents[place[0]].name}: {place[1]} was told that {deadline.name} has passed, and did nothing ({why})")
+            raise EngineError(
+                f"{self._agents[place[0]].name}: {place[1]} was told that {deadline.name} has passed, and did nothing ({why})"
+            )
         self._try_parked(place, slot, at)
 
     # --- a record that agents here hear
 
-    def hear(self, record: Record, heard: Envelope[Message], ears: Sequence[int], places: Sequence[Place], at: Instant, *, letters: bool) -> str:
+    def hear(
+        self, record: Record, heard: Envelope[Message], ears: Sequence[int], places: Sequence[Place], at: Instant, *, letters: bool
+    ) -> str:
         """What it came to. The pipeline's first agent answers for all that it hears; elsewhere it is enough that one agent acted."""
         outcomes: list[str] = []
         for number in ears:
@@ -170,7 +189,13 @@ class Chunk:
         return self._apply(agent, places, slots, heard, decision, at)
 
     def _apply(
-        self, agent: AnyAgent, places: Sequence[Place], slots: Sequence[Slot], heard: Envelope[Message], said: Sequence[Message], at: Instant
+        self,
+        agent: AnyAgent,
+        places: Sequence[Place],
+        slots: Sequence[Slot],
+        heard: Envelope[Message],
+        said: Sequence[Message],
+        at: Instant,
     ) -> Came:
         """Write what is spoken, fold what was heard and said into the rows; or neither, where an output would be too large."""
         envelopes = [follow(heard, agent.name, i, message, after_ms=agent.answers_after_ms) for i, message in enumerate(said)]
@@ -182,7 +207,9 @@ class Chunk:
             message = envelope.payload
             if not agent.speaks(heard, message):
                 continue
-            topic, field, in_step, partitions, counter = self._channels.get((agent.name, type(message))) or self._channel(agent, type(message))
+            topic, field, in_step, partitions, counter = self._channels.get((agent.name, type(message))) or self._channel(
+                agent, type(message)
+            )
             key = getattr(message, field).encode()
             partition = self._partition if in_step else partition_of(key, partitions)
             value = encode(envelope)

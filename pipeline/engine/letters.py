@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.log.record import Headers, Order, Record, header
+from pipeline.log.record import FED, Headers, Order, Record, header
 from schemas.message import Instant
 from schemas.topics import DEAD_LETTERS
 
@@ -69,17 +69,19 @@ def letter(record: Record, failure: Failure, order: Order, at: Instant) -> Recor
     first = original(record)
     text = _CARD_NUMBER.sub("***", failure.text)[:LONGEST_TEXT].encode("utf-8", "replace")
     error, when = failure.error.encode(), _int64(at)
+    # Of what was fed, how many lines came before it: its offset in the log follows from how the input was cut as well.
+    offset = first.offset if first.order.source != FED else first.order.number - 1
     why: Headers = (
         ("__streams.errors.exception", error),
         ("__streams.errors.message", text),
         ("__streams.errors.topic", first.topic.encode()),
         ("__streams.errors.partition", str(first.partition).encode()),
-        ("__streams.errors.offset", str(first.offset).encode()),
+        ("__streams.errors.offset", str(offset).encode()),
         ("kafka_dlt-exception-fqcn", error),
         ("kafka_dlt-exception-message", text),
         ("kafka_dlt-original-topic", first.topic.encode()),
         ("kafka_dlt-original-partition", _int32(first.partition)),
-        ("kafka_dlt-original-offset", _int64(first.offset)),
+        ("kafka_dlt-original-offset", _int64(offset)),
         ("kafka_dlt-original-timestamp", _int64(first.timestamp)),
         ("orderflow-reason", failure.reason.encode()),
         ("orderflow-field", failure.field.encode()),

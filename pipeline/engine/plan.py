@@ -59,8 +59,11 @@ class Plan:
 
     @cached_property
     def stages(self) -> tuple[tuple[Group, ...], ...]:
-        """Groups in an order in which what one says at once is heard by later ones only. What takes time, and what one says to
-        itself, needs no order. Raises ValueError where two groups answer one another at once: no order would be right."""
+        """Groups in an order in which what one says at once is heard by later ones only.
+
+        What takes time, and what one says to itself, needs no order. Raises ValueError where two groups answer one another at once:
+        no order would be right.
+        """
         ahead = {group.name: self._heard_at_once(group) - {group.name} for group in self.groups}
         stages: list[tuple[Group, ...]] = []
         left = list(self.groups)
@@ -97,13 +100,17 @@ def make_plan(agents: Sequence[AnyAgent], *, app: str) -> Plan:
     """The plan for these agents. Raises ValueError for an agent that decides over several keys of several partitions."""
     for agent in agents:
         if agent.keys is not None and agent.table.partitions != 1:
-            raise ValueError(f"{agent.name} decides over several keys, which must live in one partition; {agent.table.name} has {agent.table.partitions}")
+            raise ValueError(
+                f"{agent.name} decides over several keys, which must live in one partition; {agent.table.name} has {agent.table.partitions}"
+            )
     shapes: dict[tuple[str, int], list[AnyAgent]] = defaultdict(list)
     for agent in agents:
         shapes[agent.table.key, agent.table.partitions].append(agent)
     heard = {kind for agent in agents for kind in agent.hears if kind is not Due}
     wanted = [topic for topic in TOPICS if heard.intersection(topic.carries)]
-    in_place = {topic.name: (topic.key, topic.partitions) for topic in wanted if topic.trusted_key and (topic.key, topic.partitions) in shapes}
+    in_place = {
+        topic.name: (topic.key, topic.partitions) for topic in wanted if topic.trusted_key and (topic.key, topic.partitions) in shapes
+    }
     unread = f"{app}-unread"
     intakes: dict[int, list[str]] = defaultdict(list)
     intakes[1].append(unread)

@@ -25,6 +25,7 @@ from schemas.topics import topic_of
 TICK = "orderflow-tick"
 """Header of a record in an inbox that only says how late it is: its place in time is all there is to it."""
 
+
 class Route(NamedTuple):
     """Who hears a type."""
 
@@ -135,7 +136,7 @@ class Task:
         """Decide as many of `records` as one transaction should hold."""
         read = [self._read(record) for record in records]
         known = self._dedup.known([item.id for item in read if item.id is not None])
-        chunk = Chunk(self._plan, self.group, self.partition, self.head, self.rows, self._options, self._channels)
+        chunk = Chunk(self._plan, self.group, self.partition, self.head, self.rows, options=self._options, channels=self._channels)
         chunk.slots = self.rows.load(dict.fromkeys(place for item in read for place in item.places))
         latest = max(self.head.time, max((record.order.at for record in records), default=-1))
         chunk.find_deadlines(latest - self._options.lateness_ms)
@@ -192,11 +193,13 @@ class Task:
             try:
                 what = decode(record.value, record.headers)
             except Bad as bad:
-                return Read(bad)
-        if isinstance(what, Bad):
-            return Read(what)
-        if isinstance(what, Unknown):
-            return Read(what, id=id_key(what.event_id, what.at))
+                what = bad
+        if isinstance(what, Envelope):
+            return self._concerning(record, what)
+        return Read(what) if isinstance(what, Bad) else Read(what, id=id_key(what.event_id, what.at))
+
+    def _concerning(self, record: Record, what: Envelope[Message]) -> Read:
+        """Its rows here, where its key says that they are here or somebody re-keyed it; and the groups that it must be re-keyed for."""
         route = self._routes.get(type(what.payload)) or self._route(type(what.payload))
         forward: list[tuple[Group, bytes | None]] = []
         mine = record.topic == self.group.inbox

@@ -45,10 +45,14 @@ class Changelog(msgspec.Struct, array_like=True):
 
 
 class Fed(msgspec.Struct, array_like=True, tag=1):
+    """Records came from outside."""
+
     records: list[Record]
 
 
 class Committed(msgspec.Struct, array_like=True, tag=2):
+    """A transaction."""
+
     records: list[Record]
     offsets: list[tuple[TopicPartition, int]]
     changelog: tuple[str, int, int] | None
@@ -56,6 +60,8 @@ class Committed(msgspec.Struct, array_like=True, tag=2):
 
 
 class Released(msgspec.Struct, array_like=True, tag=3):
+    """What was held got its offsets."""
+
     topics: list[str]
     before: Order
 
@@ -243,7 +249,11 @@ class MemoryLog:
 
     def _apply(self, frame: Frame, batch: Batch) -> int:
         if self.durable:
-            bare = frame if isinstance(frame, Released) else msgspec.structs.replace(frame, records=[_bare(record) for record in frame.records])
+            bare = (
+                frame
+                if isinstance(frame, Released)
+                else msgspec.structs.replace(frame, records=[_bare(record) for record in frame.records])
+            )
             batch.puts.append((b"j" + _number(self._frames), _encode(bare)))
         if batch.puts:
             self.store.write(batch)
@@ -328,7 +338,8 @@ class MemoryLog:
             return
         snapshot = Snapshot(
             partitions=[
-                (tp, p.start, p.end, [_bare(record) for record in p.records], [_bare(record) for record in p.held]) for tp, p in self._partitions.items()
+                (tp, p.start, p.end, [_bare(record) for record in p.records], [_bare(record) for record in p.held])
+                for tp, p in self._partitions.items()
             ],
             read=sorted(self._read),
             committed=list(self._committed.items()),

@@ -9,6 +9,8 @@ Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
 
 class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
     topic: str
     partition: int
 

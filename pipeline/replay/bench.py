@@ -25,13 +25,14 @@ from pipeline.log.partitioner import partition_of
 from pipeline.log.record import FED, Order, Record
 from pipeline.replay.feed import draft
 from pipeline.replay.generate import generate
-from pipeline.replay.lines import open_all
+from pipeline.replay.lines import opened
 from pipeline.replay.run import BATCH, How, replay
 from pipeline.settings import Settings
 from pipeline.stores.port import Batch, Store
 from pipeline.stores.rocksdb import RocksDBStore
 from schemas.codec import Bad, decode, encode
 from schemas.message import Envelope
+from schemas.topics import DEAD_LETTERS
 
 T = TypeVar("T")
 SOME_ORDERS = 5_000
@@ -54,9 +55,8 @@ def run_bench(orders: int, seed: int, settings: Settings) -> Bench:
         file = folder / "lines.jsonl"
         with file.open("wb") as written:
             written.writelines(line + b"\n" for line in generate(orders, seed))
-        (source,) = open_all([str(file)])
-        report = asyncio.run(replay(source, settings, How()))
-        source.close()
+        with opened([str(file)]) as (source,):
+            report = asyncio.run(replay(source, settings, How()))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
         stages = measure(list(generate(min(orders, SOME_ORDERS), seed)), settings, folder / "state")
     whole = report.seconds / report.records * 1e6
@@ -115,33 +115,33 @@ def measure(lines: Sequence[bytes], settings: Settings, folder: Path) -> dict[st
     store = RocksDBStore(folder, wal=False)
     began = stopwatch()
     records = list(_records(lines, plan))
-    times.seconds["feed"] = stopwatch() - began  # type: ignore[assignment]  # as above
-    read, said = _run(plan, TimedStore(store, times), records, settings, times)
+    whole = stopwatch() - began
+    for line in lines:
+        times.timed("decode", _decoded)(line)
+    said = _run(plan, TimedStore(store, times), records, settings, times)
     store.close()
-    for record in read:
-        times.timed("decode", _decode)(record)
     for envelope in said:
         times.timed("emit", encode)(envelope)
-    parts = ("decode", "dedup", "load", "decide", "emit", "write")
-    rest = times.seconds["work"] - sum(times.seconds[part] for part in parts)
-    return {stage: seconds / len(lines) * 1e6 for stage, seconds in [("feed", times.seconds["feed"]), *((p, times.seconds[p]) for p in parts), ("rest of the task", max(rest, 0))]}
+    inside = ("dedup", "load", "decide", "write", "emit")
+    spent = {"decode": times.seconds["decode"], "feed": whole - times.seconds["decode"], **{part: times.seconds[part] for part in inside}}
+    spent["rest of the task"] = times.seconds["task"] - sum(times.seconds[part] for part in inside)
+    return {stage: max(seconds, 0.0) / len(lines) * 1e6 for stage, seconds in spent.items()}
 
 
 def _records(lines: Sequence[bytes], plan: Plan) -> Iterator[Record]:
     now = -1
     for number, line in enumerate(lines):
-        topic, key, value, headers, _, at = draft(line)
-        now = max(now, at or -1)
-        home = topic if topic in plan.home else plan.unread
-        partition = 0 if key is None else partition_of(key, plan.topics[home])
-        yield Record(home, partition, key, value, headers, max(now, 0), Order(now, FED, number), number)
+        said = draft(line)
+        now = max(now, said.at or -1)
+        home = said.topic if said.topic in plan.home else plan.unread
+        partition = 0 if said.key is None else partition_of(said.key, plan.topics[home])
+        yield Record(home, partition, said.key, said.value, said.headers, max(now, 0), Order(now, FED, number), number, said.read)
 
 
-def _run(plan: Plan, store: TimedStore, records: Sequence[Record], settings: Settings, times: Times) -> tuple[list[Record], list[Envelope[Any]]]:
-    """The tasks alone, without log and Faust: what they read, and what they said."""
+def _run(plan: Plan, store: TimedStore, records: Sequence[Record], settings: Settings, times: Times) -> list[Envelope[Any]]:
+    """The tasks alone, without log and Faust: what they said."""
     tasks = {(g.name, p): Task(plan, g, p, store, settings.options(), incarnation="bench") for g in plan.groups for p in range(g.partitions)}
     inputs: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
-    read: list[Record] = []
     said: list[Envelope[Any]] = []
     for start in range(0, len(records), BATCH):
         for record in records[start : start + BATCH]:
@@ -149,25 +149,24 @@ def _run(plan: Plan, store: TimedStore, records: Sequence[Record], settings: Set
         while any(inputs.values()):
             for place in [(g.name, p) for stage in plan.stages for g in stage for p in range(g.partitions)]:
                 waiting = sorted(inputs.pop(place, ()), key=lambda record: record.order)
-                read += waiting
                 for output in _work(tasks[place], waiting, times):
                     if output.topic in plan.home:
                         inputs[plan.home[output.topic].name, output.partition].append(output)
-                    if output.order.source != FED and isinstance(envelope := _decode(output), Envelope):
+                    if output.order.source != FED and output.topic != DEAD_LETTERS.name and isinstance(envelope := _decoded(output.value), Envelope):
                         said.append(envelope)
-    return read, said
+    return said
 
 
 def _work(task: Task, waiting: list[Record], times: Times) -> Iterator[Record]:
     while waiting:
-        work = times.timed("work", task.work)(waiting)
-        times.timed("work", task.done)(work, 0)
+        work = times.timed("task", task.work)(waiting)
+        times.timed("task", task.done)(work, 0)
         waiting = waiting[work.taken :]
         yield from work.outbox.records
 
 
-def _decode(record: Record) -> object:
+def _decoded(value: bytes | None) -> object:
     try:
-        return decode(record.value, record.headers)
+        return decode(value)
     except Bad:
         return None

@@ -6,6 +6,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from heapq import merge
 from pathlib import Path
 from typing import BinaryIO
@@ -105,21 +106,24 @@ def _has_number(file: BinaryIO) -> bool:
     return True
 
 
-def open_all(names: Sequence[str]) -> list[Source]:
-    """All files, opened; compressed ones are read once to their end. Raises Problem for the first that cannot be read: nothing is started then."""
+@contextmanager
+def opened(names: Sequence[str]) -> Iterator[list[Source]]:
+    """All files; compressed ones are read once to their end. Raises Problem for the first that cannot be read, before any is given out."""
     if names.count(STDIN) > 1:
         raise Problem("-: standard input can be read once only.", "Name it once.")
     sources: list[Source] = []
-    for name in names:
-        try:
-            sources.append(Source(name, sys.stdin.buffer if name == STDIN else Path(name).open("rb")))
-            sources[-1].verify()
-        except (OSError, ValueError, Broken) as error:
-            for source in sources:
-                source.close()
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            raise Problem(f"{name}: {why}; nothing was started.", "Name files that can be read; - is standard input.") from None
-    return sources
+    try:
+        for name in names:
+            try:
+                sources.append(Source(name, sys.stdin.buffer if name == STDIN else Path(name).open("rb")))
+                sources[-1].verify()
+            except (OSError, ValueError, Broken) as error:
+                why = error.strerror if isinstance(error, OSError) else str(error)
+                raise Problem(f"{name}: {why}; nothing was started.", "Name files that can be read; - is standard input.") from None
+        yield sources
+    finally:
+        for source in sources:
+            source.close()
 
 
 def merged(sources: Sequence[Source], time_of: Callable[[bytes], Instant | None], jump_ms: int) -> Iterator[bytes]:

@@ -86,5 +86,7 @@ class BrokeOff(Problem):
 async def finish_earlier(pipeline: Embedded) -> None:
     """A run that was killed may have left records in the log of its folder: let them happen before anything is counted."""
     while pipeline.log.lag(pipeline.plan.home):
+        if pipeline.worker is not None and pipeline.worker.failed.done():
+            pipeline.worker.failed.result()
         await asyncio.sleep(0)
     await pipeline.settle()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
@@ -22,18 +23,18 @@ class RocksDBStore:
     def __init__(self, folder: Path, *, wal: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         options = Options(raw_mode=True)
-        options.create_if_missing(True)
+        options.create_if_missing(True)  # noqa: FBT003  # RocksDB's own setters
         options.set_write_buffer_size(MEMTABLE_BYTES)
         options.set_max_write_buffer_number(2)
         options.set_max_log_file_size(MIB)
         options.set_keep_log_file_num(2)
         options.set_compression_type(DBCompressionType.lz4())
         table = BlockBasedOptions()
-        table.set_bloom_filter(10, False)
+        table.set_bloom_filter(10, False)  # noqa: FBT003  # the newer, full filter
         table.set_block_cache(Cache(CACHE_BYTES))
         options.set_block_based_table_factory(table)
         write = WriteOptions()
-        write.disable_wal = not wal
+        write.disable_wal = not wal  # type: ignore[method-assign, assignment]  # a property; rocksdict's stub is wrong
         self._wal = wal
         self._db = Rdict(str(folder), options=options)
         self._db.set_write_options(write)
@@ -45,11 +46,11 @@ class RocksDBStore:
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         if not keys:
             return []
-        found: list[bytes | None] = self._db.get(list(keys))
+        found: list[bytes | None] = cast("list[bytes | None]", self._db.get(list(keys)))
         return found
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in self._db.items(from_key=start):
+        for key, value in cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=start)):
             if key >= stop:
                 return
             yield key, value
@@ -66,7 +67,7 @@ class RocksDBStore:
         self._db.write(written)
 
     def flush(self) -> None:
-        self._db.flush_wal(True) if self._wal else self._db.flush()
+        self._db.flush_wal(sync=True) if self._wal else self._db.flush()
 
     def close(self) -> None:
         if not self._wal:

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import faust
+from faust.tables.manager import TableManager
 from faust.types import TP, StreamT
 
 from pipeline.engine.options import Options
@@ -15,13 +17,20 @@ from pipeline.engine.task import Task
 from pipeline.log.memory import MemoryLog
 from pipeline.log.record import Record
 from pipeline.stores.port import Store
-from pipeline.worker.hooks import ChunkScheduler, ChunkSchema, EagerTables, GroupTable, TaskChunk, halt
+from pipeline.worker.hooks import ChunkScheduler, ChunkSchema, EagerTables, GroupTable, TaskTransactions, halt
 from pipeline.worker.memory import MemoryTransport
 
 LOG = logging.getLogger("orderflow.worker")
 
 Steps: TypeAlias = Callable[[str, Task], None]
 """Called after each step of a chunk's path: decided, committed, stored. May raise, as a dying process would stop there."""
+
+
+LOOK_EVERY_SECONDS = 1.0
+
+
+class WorkerStopped(Exception):
+    """Faust has stopped by itself; its reason is the cause."""
 
 
 def no_steps(_step: str, _task: Task) -> None:
@@ -34,7 +43,9 @@ class Worker:
     `failed` is done when a chunk could not be finished: the worker is to be stopped, and another one started.
     """
 
-    def __init__(self, plan: Plan, log: MemoryLog, store: Store, options: Options, *, incarnation: str, folder: Path, steps: Steps = no_steps) -> None:
+    def __init__(
+        self, plan: Plan, log: MemoryLog, store: Store, options: Options, *, incarnation: str, folder: Path, steps: Steps = no_steps
+    ) -> None:
         self.plan = plan
         self._log = log
         self._steps = steps
@@ -43,7 +54,9 @@ class Worker:
         self.progress = asyncio.Event()
         """Set after each chunk."""
         self.tasks = {
-            (group.name, p): Task(plan, group, p, store, options, incarnation=incarnation) for group in plan.groups for p in range(group.partitions)
+            (group.name, p): Task(plan, group, p, store, options, incarnation=incarnation)
+            for group in plan.groups
+            for p in range(group.partitions)
         }
         self.app = self._make_app(options, folder)
 
@@ -68,16 +81,16 @@ class Worker:
         for group in self.plan.groups:
             app.tables.add(GroupTable(app, group, {p: self.tasks[group.name, p] for p in range(group.partitions)}))
             app.agent(app.topic(*group.inputs, schema=ChunkSchema()), name=group.name)(self._body(group))
-        app.consumer.transactions.reset = self._reset
+        cast("TaskTransactions", app.consumer.transactions).reset = self._reset
         return app
 
-    def _body(self, group: Group) -> Callable[[StreamT[TaskChunk]], object]:
-        async def run(stream: StreamT[TaskChunk]) -> None:
+    def _body(self, group: Group) -> Callable[[StreamT[Any]], Awaitable[None]]:
+        async def run(stream: StreamT[Any]) -> None:
             async for event in stream.events():
                 try:
                     self._run(*event.value)
                 except Exception as error:  # noqa: BLE001  # whatever it is, the chunk is not finished and must not be acknowledged
-                    LOG.error("%s: a chunk could not be finished: %s", group.name, type(error).__name__)
+                    LOG.error("%s: a chunk could not be finished: %s", group.name, type(error).__name__)  # noqa: TRY400  # who awaits `failed` gets it whole
                     if not self.failed.done():
                         self.failed.set_exception(error)
                     self.progress.set()
@@ -109,9 +122,17 @@ class Worker:
                     LOG.warning("%s: its state is rebuilt from the changelog, because %s", task.name, why)
 
     async def start(self) -> None:
-        """Returns when all tables are recovered."""
+        """Returns when all tables are recovered. Raises WorkerStopped where Faust gives up before that."""
         await self.app.start()
-        await self.app.tables.recovery.completed.wait()
+        await self.until(cast("TableManager", self.app.tables).recovery.completed)
+
+    async def until(self, event: asyncio.Event) -> None:
+        """Wait for `event`. Raises WorkerStopped where Faust gives up before that."""
+        while not event.is_set():
+            if self.app.should_stop:
+                raise WorkerStopped from self.app.crash_reason
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), LOOK_EVERY_SECONDS)
 
     async def stop(self) -> None:
         """What is being run is finished or forgotten."""

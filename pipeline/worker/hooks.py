@@ -6,7 +6,7 @@ task, offsets are committed in the chunk's own transaction, and a table is the s
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import faust
 from faust.serializers.schemas import Schema
@@ -37,21 +37,21 @@ class ChunkScheduler(SchedulingStrategyT):
                 yield tp, chunk
 
 
-class ChunkSchema(Schema):
+class ChunkSchema(Schema[Any, Any]):
     """No decoding in Faust, where one bad record is acknowledged and forgotten: the engine decodes."""
 
-    def compile(
+    def compile(  # type: ignore[override]  # decodes nothing, so that it needs no callbacks
         self,
         app: Any,  # noqa: ANN401  # as in Faust
         *,
         on_key_decode_error: Callable[..., Awaitable[None]],  # noqa: ARG002  # as in Faust
         on_value_decode_error: Callable[..., Awaitable[None]],  # noqa: ARG002
         default_propagate: bool = False,  # noqa: ARG002
-    ) -> Callable[..., Awaitable[EventT]]:
+    ) -> Callable[..., Awaitable[EventT[Any]]]:
         create = app.create_event
 
-        async def decode(message: Message, *, propagate: bool = False) -> EventT:  # noqa: ARG001  # as in Faust
-            event: EventT = create(None, message.value, None, message)
+        async def decode(message: Message, *, propagate: bool = False) -> EventT[Any]:  # noqa: ARG001  # as in Faust
+            event: EventT[Any] = create(None, message.value, None, message)
             return event
 
         return decode
@@ -72,9 +72,18 @@ class ChunkConsumer(Consumer):
 
     def _to_message(self, tp: TP, chunk: TaskChunk) -> ConsumerMessage:
         return ConsumerMessage(
-            tp.topic, tp.partition, chunk.records[-1].offset, 0.0, 0, (), None, chunk, None, 0, 0, tp,
+            tp.topic,
+            tp.partition,
+            chunk.records[-1].offset,
+            timestamp=0.0,
+            timestamp_type=0,
+            headers=None,
+            key=None,
+            value=chunk,  # type: ignore[arg-type]  # a whole chunk for one message's bytes: ChunkSchema passes it through
+            checksum=None,
+            tp=tp,
             generation_id=self.app.consumer_generation_id,
-        )  # fmt: skip
+        )
 
 
 class TaskTransactions(TransactionManager):
@@ -107,9 +116,9 @@ class TaskStore(Store[bytes, bytes]):
         end = self.tasks[tp.partition].head.changelog_end
         return None if end < 0 else end
 
-    def apply_changelog_batch(self, batch: Iterable[EventT], to_key: Any, to_value: Any) -> None:  # noqa: ANN401, ARG002  # as in Faust
+    def apply_changelog_batch(self, batch: Iterable[EventT[Any]], to_key: Any, to_value: Any) -> None:  # noqa: ANN401, ARG002  # as in Faust
         for event in batch:
-            chunk: TaskChunk = event.message.value
+            chunk = cast("TaskChunk", event.message.value)
             chunk.task.recover(chunk.records)
 
     def reset_state(self) -> None:
@@ -140,22 +149,30 @@ class TaskStore(Store[bytes, bytes]):
         raise NotImplementedError
 
 
-class GroupTable(faust.Table):
+class GroupTable(faust.Table):  # type: ignore[type-arg]  # not subscriptable at run time
     """The state of a group: as many partitions as tasks, one changelog."""
 
     def __init__(self, app: faust.App, group: Group, tasks: Mapping[int, Task]) -> None:
-        self._tasks = tasks
+        self.group_tasks = tasks
         super().__init__(
             app,
             name=group.name,
             partitions=group.partitions,
             recovery_buffer_size=2,  # of chunks; with 1 Faust would go on reading the changelog after recovery (tables/recovery.py)
-            changelog_topic=app.topic(group.changelog, schema=ChunkSchema(), partitions=group.partitions, compacting=True, acks=False, internal=True, allow_empty=True),
+            changelog_topic=app.topic(
+                group.changelog,
+                schema=ChunkSchema(),
+                partitions=group.partitions,
+                compacting=True,
+                acks=False,
+                internal=True,
+                allow_empty=True,
+            ),
         )
 
     def _new_store(self) -> TaskStore:
         store = TaskStore("memory://", self.app, self, loop=self.loop)
-        store.tasks = self._tasks
+        store.tasks = self.group_tasks
         return store
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import faust
+from aiokafka.cluster import ClusterMetadata
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.transport import base
 from faust.transport.producer import Producer
 from faust.types import TP
@@ -56,11 +58,12 @@ class MemoryConsumer(ChunkConsumer):
 
     async def _join(self) -> None:
         app, generation = self.app, self.app.consumer_generation_id + 1
+        assignor = cast("PartitionAssignor", app.assignor)
         app.on_rebalance_start()
         await self.on_partitions_revoked(set(self._assignment))
         member = "in-process"
-        plan = app.assignor.assign(_Cluster(self._log), {member: app.assignor.metadata(self._subscription)})[member]
-        app.assignor.on_assignment(plan)
+        plan = assignor.assign(cast("ClusterMetadata", _Cluster(self._log)), {member: assignor.metadata(self._subscription)})[member]
+        assignor.on_assignment(plan)  # type: ignore[arg-type]  # Faust's annotation is wrong
         self._assignment = {TP(topic, p) for topic, partitions in plan.assignment for p in partitions}
         app.consumer_generation_id = generation
         await self.on_partitions_assigned(set(self._assignment), generation)
@@ -105,14 +108,14 @@ class MemoryConsumer(ChunkConsumer):
 
     # --- fetching
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[TaskChunk]]:
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[TaskChunk]]:  # noqa: ASYNC109  # as in Faust
         if not self.flow_active:
             return {}
         found = self._poll(active_partitions or set())
         if not found:
             self._news.clear()
-            await self.wait_first(self._news.wait(), self.suspend_flow.wait(), timeout=timeout)  # type: ignore[attr-defined]  # mode's Service, untyped here
-            found = self._poll(active_partitions or set()) if self.flow_active else {}
+            await self.wait_first(self._news.wait(), self.suspend_flow.wait(), timeout=timeout)
+            found = self._poll(active_partitions or set()) if not self.suspend_flow.is_set() else {}
         return found
 
     def _poll(self, active: set[TP]) -> dict[TP, list[TaskChunk]]:

@@ -1,0 +1,36 @@
+"""Histories with everything in them: every sample story, a generated shop, what cannot be read, and time that passes."""
+
+from functools import cache
+from pathlib import Path
+
+from pipeline.replay.feed import time_of
+from pipeline.replay.generate import generate
+
+STORIES = Path(__file__).parents[2] / "samples" / "stories"
+
+
+@cache
+def stories() -> tuple[bytes, ...]:
+    """Every sample story, one into another, by time."""
+    lines = [line for path in sorted(STORIES.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
+    return tuple(sorted(lines, key=_place))
+
+
+@cache
+def shop(orders: int, seed: int) -> tuple[bytes, ...]:
+    """Generated orders with all that goes wrong on the way in."""
+    return tuple(generate(orders, seed))
+
+
+@cache
+def mixed(orders: int = 200, seed: int = 3) -> tuple[bytes, ...]:
+    """A shop, and then every story: time jumps in between, so that all deadlines of the shop pass."""
+    return (*shop(orders, seed), b'{"no": "form"}', *stories(), b"rubbish at the very end")
+
+
+_FIRST, _FAR = 0, 4_000_000_000_000
+
+
+def _place(line: bytes) -> int:
+    at = time_of(line)
+    return at if at is not None and at < _FAR else _FIRST
