@@ -132,7 +132,7 @@ class Embedded:
         self._now = Order(now, FED, self._fed)
         return self._now
 
-    def record(
+    def record(  # noqa: PLR0917  # the members of a line, in their order
         self,
         topic: str | None,
         key: bytes | None,
@@ -234,7 +234,7 @@ class Embedded:
     # --- results
 
     def counts(self) -> Counter[str]:
-        """What became of all records so far: `input.applied`, `input.dead.invalid`, `internal.ignored`, `emitted.OrderCancelled` …"""
+        """What became of all records so far, as `input.applied`, `input.dead.invalid`, `internal.ignored`, `emitted.OrderCancelled`."""
         total: Counter[str] = Counter()
         for task in self._tasks():
             total.update(task.head.counts)

@@ -56,6 +56,7 @@ class Chunk:
         partition: int,
         head: Head,
         rows: Rows,
+        *,
         options: Options,
         channels: dict[tuple[str, type[Message]], Channel],
     ) -> None:

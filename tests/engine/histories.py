@@ -3,8 +3,14 @@
 from functools import cache
 from pathlib import Path
 
+from pipeline.engine.options import HOUR_MS, Options
 from pipeline.replay.feed import time_of
 from pipeline.replay.generate import generate
+
+FOREVER_MS = 1 << 53
+OPTIONS = Options(dedup_ms=FOREVER_MS, jump_ms=365 * 24 * HOUR_MS)
+"""As for files, but that the gap between the shop and the stories is believed."""
+LEVELS = {f"SKU{number:03}": 40 for number in range(1, 60)} | {"NOSHIP": 9, "RARE": 1}
 
 STORIES = Path(__file__).parents[2] / "samples" / "stories"
 
