@@ -93,18 +93,21 @@ class Invalid(ValueError):
         self.field = field
 
 
+SEPARATOR = "\x1f"
+"""Between the parts of what an id derives from. No id that was decoded has a control character, so no two names run together."""
+
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
 def derived_id(name: str) -> str:
     """UUIDv5 (RFC 9562 section 5.5) of `name` in our namespace; a third of the cost of `uuid.uuid5`."""
-    digest = bytearray(sha1(NAMESPACE + name.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = sha1(NAMESPACE + name.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 def due_id(key: str, deadline: str, at: Instant) -> str:
     """The id of a passed deadline: what it is for and when it was due, so that firing it again repeats it."""
-    return derived_id(f"due:{key}:{deadline}:{at}")
+    return derived_id(SEPARATOR.join(("due", key, deadline, str(at))))
 
 
 def follow(cause: Envelope[Message], agent: str, position: int, said: Message, *, after_ms: int = 0) -> Envelope[Message]:
@@ -114,9 +117,9 @@ def follow(cause: Envelope[Message], agent: str, position: int, said: Message, *
     """
     wire = said.wire
     if wire.once_per:
-        name = ":".join([wire.name, *(str(getattr(said, field)) for field in wire.once_per)])
+        name = wire.name + "".join([f"{SEPARATOR}{getattr(said, field)}" for field in wire.once_per])
     else:
-        name = f"{cause.event_id}:{agent}:{position}"
+        name = f"{cause.event_id}{SEPARATOR}{agent}{SEPARATOR}{position}"
     return Envelope(
         event_id=derived_id(name),
         at=cause.at + after_ms,
