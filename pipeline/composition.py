@@ -31,7 +31,9 @@ def embedded(settings: Settings, *, folder: Path | None, steps: Steps = no_steps
     except Exception as error:
         if "lock" not in str(error).lower():  # rocksdict has one class for all its errors
             raise
-        raise Problem(f"{folder}: another process is using it.", "Wait for that one to end, or name another folder with --data-dir.") from None
+        raise Problem(
+            f"{folder}: another process is using it.", "Wait for that one to end, or name another folder with --data-dir."
+        ) from None
 
 
 def _claim(folder: Path, settings: Settings) -> None:

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -175,7 +176,7 @@ class Embedded:
                 break
             lookahead = self.plan.answering_ms
             await self._slice(min(until, Order(first.at + lookahead, FED, 0)) if lookahead else until)
-        self._said.sort(key=lambda record: record.order)
+        self._said.sort(key=attrgetter("order"))
         for record in self._said:
             for heard in self.emitted:
                 heard(record)

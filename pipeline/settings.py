@@ -118,7 +118,9 @@ def load(kind: type[Settings] = Settings, **options: object) -> Settings:
     except ValidationError as error:
         known = origins(kind, **given)
         lines = [_told(kind, str(problem["loc"][0]), problem["msg"], problem["input"], known) for problem in error.errors()]
-        raise Problem("; ".join(lines) + ".", "`orderflow settings` prints them all, `orderflow settings --help` says how to set them.") from None
+        raise Problem(
+            "; ".join(lines) + ".", "`orderflow settings` prints them all, `orderflow settings --help` says how to set them."
+        ) from None
 
 
 def _told(kind: type[Settings], name: str, text: str, value: object, known: dict[str, Origin]) -> str:

@@ -32,4 +32,6 @@ def bench(
         table.add_row(stage, f"{cost:.1f}")
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"{found.records:,} records in {found.seconds:.2f} s: {found.events_per_second:,} per second, {found.peak_memory_mib} MiB at most")
+    console.print(
+        f"{found.records:,} records in {found.seconds:.2f} s: {found.events_per_second:,} per second, {found.peak_memory_mib} MiB at most"
+    )

@@ -9,7 +9,9 @@ from pipeline.cli.say import WRONG, AsJson, aside, document, told
 
 @told
 def demo(
-    chaos: Annotated[int | None, typer.Option(metavar="SEED", help="Then again, with crashes and repeated lines: nothing may differ.")] = None,
+    chaos: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Then again, with crashes and repeated lines: nothing may differ.")
+    ] = None,
     saga: Annotated[Literal["orchestrated", "choreographed"] | None, typer.Option(help="Style of the saga.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -16,7 +16,9 @@ from pipeline.problem import Problem
 def generate(
     orders: Annotated[int, typer.Option(min=1, help="How many orders; each is about 5.5 lines.")] = 1_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; .gz and .zst are compressed. Default: standard output.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; .gz and .zst are compressed. Default: standard output.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write generated orders with their services' answers, as JSON Lines: for `replay --services recorded`."""

@@ -31,9 +31,13 @@ def replay(
     speed: Annotated[str, typer.Option(help="max; 1 is as recorded, 60 sixty times as fast.")] = MAX,
     data_dir: Annotated[Path | None, typer.Option(help="Folder that keeps the state for the next run.")] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for what is emitted, one file per topic.")] = None,
-    services: Annotated[Literal["recorded", "standin"] | None, typer.Option(help="Who answers: the file, or the built-in services.")] = None,
+    services: Annotated[
+        Literal["recorded", "standin"] | None, typer.Option(help="Who answers: the file, or the built-in services.")
+    ] = None,
     saga: Annotated[Literal["orchestrated", "choreographed"] | None, typer.Option(help="Style of the saga.")] = None,
-    chunk: Annotated[int | None, typer.Option(min=1, max=100_000, help="Records that are decided together; changes nothing but the speed.")] = None,
+    chunk: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Records that are decided together; changes nothing but the speed.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Replay recorded events. Several files are merged by event time.

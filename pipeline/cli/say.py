@@ -29,7 +29,9 @@ def told(command: Callable[P, R]) -> Callable[P, R]:
             aside(problem.remedy)
             raise typer.Exit(USAGE) from None
         except KeyboardInterrupt:
-            aside("orderflow: interrupted. What was committed is whole; a --data-dir can be used again, with the same input from its start.")
+            aside(
+                "orderflow: interrupted. What was committed is whole; a --data-dir can be used again, with the same input from its start."
+            )
             raise typer.Exit(INTERRUPTED) from None
 
     return run

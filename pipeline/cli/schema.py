@@ -14,7 +14,8 @@ app = typer.Typer(help="JSON Schemas and the AsyncAPI document.", no_args_is_hel
 @app.command(epilog="Example: orderflow schema export --out build/schemas")
 @told
 def export(
-    out: Annotated[Path | None, typer.Option(help="Folder to write NAME.json per event and asyncapi.json to.")] = None, as_json: AsJson = False
+    out: Annotated[Path | None, typer.Option(help="Folder to write NAME.json per event and asyncapi.json to.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the schemas to a folder; without one, print the AsyncAPI document."""
     from schemas.export import as_bytes, asyncapi, event_schemas

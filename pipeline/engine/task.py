@@ -8,6 +8,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from pipeline.engine.chunk import Channel, Chunk, EngineError
 from pipeline.engine.dedup import Dedup, id_key
 from pipeline.engine.head import Head, decode_head, encode_head
@@ -39,7 +41,7 @@ class Route(NamedTuple):
 NOBODY = Route()
 
 
-class Read(NamedTuple):
+class Read(msgspec.Struct, frozen=True, gc=False):
     """What a record says, and whom it concerns here and elsewhere."""
 
     what: Envelope[Message] | Unknown | Bad | None

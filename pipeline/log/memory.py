@@ -100,6 +100,8 @@ class Partition:
         self.records: deque[Record] = deque()
         self.held: list[Record] = []
         """In the order of arrival, which is nearly that of time."""
+        self.first: Order | None = None
+        """The place of the earliest one that is held."""
 
     def drop(self, before: int) -> None:
         while self.records and self.records[0].offset < before:
@@ -207,9 +209,9 @@ class MemoryLog:
     def _first_held(self, topic: str) -> Order | None:
         """Of the earliest; None for a changelog too, which holds nothing."""
         firsts = [
-            min(map(_order, partition.held))
+            partition.first
             for p in range(self._counts[topic])
-            if (partition := self._partitions.get(TopicPartition(topic, p))) is not None and partition.held
+            if (partition := self._partitions.get(TopicPartition(topic, p))) is not None and partition.first is not None
         ]
         return min(firsts, default=None)
 
@@ -278,18 +280,22 @@ class MemoryLog:
 
     def _hold(self, records: Iterable[Record]) -> None:
         for record in records:
-            self._partitions[TopicPartition(record.topic, record.partition)].held.append(record)
+            partition = self._partitions[TopicPartition(record.topic, record.partition)]
+            partition.held.append(record)
+            if partition.first is None or record.order < partition.first:
+                partition.first = record.order
 
     def _release(self, topic: str, before: Order) -> int:
         tapped: list[Record] = []
         released = 0
         for p in range(self._counts[topic]):
             partition = self._partitions[TopicPartition(topic, p)]
+            if partition.first is None or not partition.first < before:
+                continue
             partition.held.sort(key=_order)
             many = bisect_left(partition.held, before, key=_order)
-            if not many:
-                continue
             ready, partition.held = partition.held[:many], partition.held[many:]
+            partition.first = partition.held[0].order if partition.held else None
             for record in ready:
                 record.offset = partition.end
                 partition.end += 2  # and a marker, after each: dead letters tell offsets, which must not depend on how the input was cut

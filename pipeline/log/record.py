@@ -15,7 +15,7 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
-class Order(NamedTuple):
+class Order(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """The place of a record in time, for merging partitions: earlier first, what was fed before what was said, then by number.
 
     It follows from the input alone, so that a merge is the same whatever the chunk size, the speed or the crashes on the way.

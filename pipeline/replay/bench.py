@@ -62,7 +62,11 @@ def run_bench(orders: int, seed: int, settings: Settings) -> Bench:
     whole = report.seconds / report.records * 1e6
     stages["log and Faust"] = max(whole - sum(stages.values()), 0.0)
     return Bench(
-        report.records, report.seconds, report.events_per_second, peak, {stage: round(cost, 2) for stage, cost in {**stages, "all": whole}.items()}
+        report.records,
+        report.seconds,
+        report.events_per_second,
+        peak,
+        {stage: round(cost, 2) for stage, cost in {**stages, "all": whole}.items()},
     )
 
 
@@ -140,7 +144,9 @@ def _records(lines: Sequence[bytes], plan: Plan) -> Iterator[Record]:
 
 def _run(plan: Plan, store: TimedStore, records: Sequence[Record], settings: Settings, times: Times) -> list[Envelope[Any]]:
     """The tasks alone, without log and Faust: what they said."""
-    tasks = {(g.name, p): Task(plan, g, p, store, settings.options(), incarnation="bench") for g in plan.groups for p in range(g.partitions)}
+    tasks = {
+        (g.name, p): Task(plan, g, p, store, settings.options(), incarnation="bench") for g in plan.groups for p in range(g.partitions)
+    }
     inputs: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
     said: list[Envelope[Any]] = []
     for start in range(0, len(records), BATCH):
@@ -152,7 +158,11 @@ def _run(plan: Plan, store: TimedStore, records: Sequence[Record], settings: Set
                 for output in _work(tasks[place], waiting, times):
                     if output.topic in plan.home:
                         inputs[plan.home[output.topic].name, output.partition].append(output)
-                    if output.order.source != FED and output.topic != DEAD_LETTERS.name and isinstance(envelope := _decoded(output.value), Envelope):
+                    if (
+                        output.order.source != FED
+                        and output.topic != DEAD_LETTERS.name
+                        and isinstance(envelope := _decoded(output.value), Envelope)
+                    ):
                         said.append(envelope)
     return said
 

@@ -101,9 +101,14 @@ async def chaos(lines: Sequence[bytes], settings: Settings, how: How, *, seed: i
 
 def differences(peace: Ending, war: Ending) -> list[str]:
     """In words; empty where the crashes and repetitions have left no trace."""
-    found = [f"order {key} ended otherwise" for key in sorted(peace.rows.keys() | war.rows.keys()) if peace.rows.get(key) != war.rows.get(key)]
+    found = [
+        f"order {key} ended otherwise" for key in sorted(peace.rows.keys() | war.rows.keys()) if peace.rows.get(key) != war.rows.get(key)
+    ]
     if peace.said != war.said:
-        first = next((i for i, (one, other) in enumerate(zip(peace.said, war.said, strict=False)) if one != other), min(len(peace.said), len(war.said)))
+        first = next(
+            (i for i, (one, other) in enumerate(zip(peace.said, war.said, strict=False)) if one != other),
+            min(len(peace.said), len(war.said)),
+        )
         found.append(f"{len(peace.said)} events were emitted, then {len(war.said)}; they differ from number {first} on")
     if peace.letters != war.letters:
         found.append(f"{len(peace.letters)} dead letters, then {len(war.letters)}, or other ones")

@@ -187,7 +187,12 @@ class Pace:
 
 
 async def feed(
-    pipeline: Embedded, lines: Iterable[bytes], *, batch: int, pace: Pace | None = None, progress: Callable[[int], None] = lambda _lines: None
+    pipeline: Embedded,
+    lines: Iterable[bytes],
+    *,
+    batch: int,
+    pace: Pace | None = None,
+    progress: Callable[[int], None] = lambda _lines: None,
 ) -> int:
     """Feed all lines, `batch` at a time, and let happen what they cause. Answers how many there were; `progress` hears it after each batch.
 

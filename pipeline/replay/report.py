@@ -171,7 +171,14 @@ def stock_levels(levels: Mapping[str, int], rows: Iterable[tuple[str, Stock]], b
 
 
 def make_report(  # noqa: PLR0913  # all that a report is made of
-    *, records: int, counts: Mapping[str, int], before: Mapping[str, int], books: Books, alerts: list[Alert], stock: dict[str, Level], seconds: float
+    *,
+    records: int,
+    counts: Mapping[str, int],
+    before: Mapping[str, int],
+    books: Books,
+    alerts: list[Alert],
+    stock: dict[str, Level],
+    seconds: float,
 ) -> Report:
     """`counts` and `before` are the pipeline's, at the end and at the beginning of this run."""
     delta = Counter({name: counts[name] - before.get(name, 0) for name in counts})

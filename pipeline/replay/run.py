@@ -15,7 +15,7 @@ from pipeline.replay.report import Alerts, Books, Report, make_report, stock_lev
 from pipeline.settings import Settings
 from pipeline.worker.app import Steps, no_steps
 
-BATCH = 2_000
+BATCH = 8_000
 """Lines that are fed together."""
 
 

@@ -77,7 +77,9 @@ def test_bytes_that_are_no_text_come_as_base64() -> None:
     assert draft(line)[:6] == ("order.events", b"\xff", b"\xfe", (), None, None)
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b"\xff\x00", b'{"value":', b'{"value":1}', b'{"value":null}', b'"value"', b"[" * 100_000 + b'"value"'])
+@pytest.mark.parametrize(
+    "line", [b"{", b"[]", b"\xff\x00", b'{"value":', b'{"value":1}', b'{"value":null}', b'"value"', b"[" * 100_000 + b'"value"']
+)
 def test_what_cannot_be_read_is_a_record_all_the_same(line: bytes) -> None:
     """A bad line has no topic and no time; it is one dead letter, and the run goes on."""
     said = draft(line)

@@ -21,7 +21,14 @@ def paid(minor: int = 1_000, *, back: int = 0, currency: str = "USD", refunds: t
 
 def completed(*payments: Payment) -> Order:
     return Order(
-        id="o", status=Status.COMPLETED, currency="USD", reservations=DONE, payments=payments, shipment=Shipment(Leg.DONE), reserved_at=1, paid_at=2
+        id="o",
+        status=Status.COMPLETED,
+        currency="USD",
+        reservations=DONE,
+        payments=payments,
+        shipment=Shipment(Leg.DONE),
+        reserved_at=1,
+        paid_at=2,
     )
 
 
@@ -94,7 +101,10 @@ def test_a_broken_law_is_a_problem_with_a_name() -> None:
     report = report_of(completed(paid(1_500)))
     assert [(broken.table, broken.key, broken.laws) for broken in report.broken] == [("orders", "o", ["more is kept than was authorised"])]
     assert report.money["USD"].unbalanced == "5.00"
-    assert report.problems == ["5.00 USD are where no law allows them", "1 rows break a law, the first is o of orders: more is kept than was authorised"]
+    assert report.problems == [
+        "5.00 USD are where no law allows them",
+        "1 rows break a law, the first is o of orders: more is kept than was authorised",
+    ]
 
 
 def test_a_lost_record_is_a_problem() -> None:
@@ -105,7 +115,9 @@ def test_a_lost_record_is_a_problem() -> None:
 
 def test_counts_are_of_this_run() -> None:
     """What was counted before it began is not counted again."""
-    report = report_of(records=2, counts={"input.applied": 5, "input.ignored": 4, "emitted.X": 7}, before={"input.applied": 3, "input.ignored": 4})
+    report = report_of(
+        records=2, counts={"input.applied": 5, "input.ignored": 4, "emitted.X": 7}, before={"input.applied": 3, "input.ignored": 4}
+    )
     assert (report.applied, report.ignored, report.emitted) == (2, 0, {"X": 7})
 
 
