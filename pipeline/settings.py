@@ -1,8 +1,8 @@
-"""Settings: from options of the command line, `ORDERFLOW_*` in the environment, files named by `ORDERFLOW_*_FILE`, and `.env`; in that order."""
+"""Settings: from the command line, `ORDERFLOW_*` in the environment, files named by `ORDERFLOW_*_FILE`, and `.env`; in this order."""
 
 import os
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -31,29 +31,35 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    group: str = Field("orderflow", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="Application id: names tasks and changelogs.")
-    data_dir: Path | None = Field(None, description="Folder that keeps the state; without one it is gone after the run.")
+    group: str = Field(default="orderflow", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="Application id: names tasks and changelogs.")
+    data_dir: Path | None = Field(default=None, description="Folder that keeps the state; without one it is gone after the run.")
     services: Literal["recorded", "standin"] = Field(
-        "recorded", description="Who answers commands: nobody, the answers being in the input; or the built-in stand-ins."
+        default="recorded", description="Who answers commands: nobody, the answers being in the input; or the built-in stand-ins."
     )
-    saga: Literal["orchestrated", "choreographed"] = Field("orchestrated", description="The style of the saga; both end alike.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="What is logged, on standard error.")
+    saga: Literal["orchestrated", "choreographed"] = Field(default="orchestrated", description="The style of the saga; both end alike.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="warning", description="What is logged, on standard error.")
 
-    lateness_seconds: int = Field(30, ge=0, le=DAY_SECONDS, description="How far the watermark stays behind the newest event.")
-    clock_jump_days: int = Field(30, ge=1, le=36_500, description="How far ahead of everything before it an event may be, to be believed.")
-    chunk_records: int = Field(2_000, ge=1, le=100_000, description="Records that are decided and committed together, at most.")
-    chunk_outputs: int = Field(4_000, ge=1, le=100_000, description="Outputs after which a chunk ends early.")
-    largest_record_bytes: int = Field(1_000_000, ge=1_000, le=1_000_000_000, description="Of an output.")
-    parked_per_key: int = Field(100, ge=1, le=10_000, description="Records of one key that may wait at the same time.")
-    rows_cached: int = Field(8_192, ge=0, le=10_000_000, description="Rows that each task keeps decoded.")
+    lateness_seconds: int = Field(default=30, ge=0, le=DAY_SECONDS, description="How far the watermark stays behind the newest event.")
+    clock_jump_days: int = Field(
+        default=30, ge=1, le=36_500, description="How far ahead of everything before it an event may be, to be believed."
+    )
+    chunk_records: int = Field(default=2_000, ge=1, le=100_000, description="Records that are decided and committed together, at most.")
+    chunk_outputs: int = Field(default=4_000, ge=1, le=100_000, description="Outputs after which a chunk ends early.")
+    largest_record_bytes: int = Field(default=1_000_000, ge=1_000, le=1_000_000_000, description="Of an output.")
+    parked_per_key: int = Field(default=100, ge=1, le=10_000, description="Records of one key that may wait at the same time.")
+    rows_cached: int = Field(default=8_192, ge=0, le=10_000_000, description="Rows that each task keeps decoded.")
 
-    reservation_timeout_seconds: int = Field(300, ge=1, description="PENDING, and the stock does not answer.")
-    payment_timeout_seconds: int = Field(900, ge=1, description="RESERVED, and the money is not there.")
-    shipment_timeout_seconds: int = Field(DAY_SECONDS, ge=1, description="PAID, and shipping does not answer.")
-    hold_timeout_seconds: int = Field(DAY_SECONDS, ge=1, description="Held, and nobody lets it go.")
-    delivery_timeout_seconds: int = Field(14 * DAY_SECONDS, ge=1, description="SHIPPED, and nobody hears of it: the order is stuck.")
-    compensation_timeout_seconds: int = Field(300, ge=1, description="A compensation is unanswered; doubles with each try.")
-    compensation_tries: int = Field(5, ge=1, le=20, description="How often a compensation is asked for; after that the order is stuck.")
+    reservation_timeout_seconds: int = Field(default=300, ge=1, description="PENDING, and the stock does not answer.")
+    payment_timeout_seconds: int = Field(default=900, ge=1, description="RESERVED, and the money is not there.")
+    shipment_timeout_seconds: int = Field(default=DAY_SECONDS, ge=1, description="PAID, and shipping does not answer.")
+    hold_timeout_seconds: int = Field(default=DAY_SECONDS, ge=1, description="Held, and nobody lets it go.")
+    delivery_timeout_seconds: int = Field(
+        default=14 * DAY_SECONDS, ge=1, description="SHIPPED, and nobody hears of it: the order is stuck."
+    )
+    compensation_timeout_seconds: int = Field(default=300, ge=1, description="A compensation is unanswered; doubles with each try.")
+    compensation_tries: int = Field(
+        default=5, ge=1, le=20, description="How often a compensation is asked for; after that the order is stuck."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -110,7 +116,7 @@ class _NamedFiles(PydanticBaseSettingsSource):
         return {name: value for name, value in found.items() if value is not None}
 
 
-def load(kind: type[Settings] = Settings, **options: object) -> Settings:
+def load(kind: type[Settings] = Settings, /, **options: object) -> Settings:
     """The settings; an option that is None was not given. Raises Problem that says which setting is wrong, what of it, and what to do."""
     given = {name: value for name, value in options.items() if value is not None}
     try:
@@ -128,7 +134,7 @@ def _told(kind: type[Settings], name: str, text: str, value: object, known: dict
     return f"{variable_of(name)} ({known[name]}): {text[:1].lower()}{text[1:]}, not {shown}"
 
 
-def origins(kind: type[Settings] = Settings, **options: object) -> dict[str, Origin]:
+def origins(kind: type[Settings] = Settings, /, **options: object) -> dict[str, Origin]:
     """Where the value of each setting comes from."""
     found: dict[str, Origin] = dict.fromkeys(kind.model_fields, "default")
     names: tuple[Origin, ...] = ("option", "env", "file", ".env")
@@ -154,7 +160,7 @@ def variable_of(name: str) -> str:
 
 
 def _secret(field: FieldInfo) -> bool:
-    return "SecretStr" in str(field.annotation)
+    return SecretStr in (field.annotation, *get_args(field.annotation))
 
 
 def unknown_variables() -> list[str]:

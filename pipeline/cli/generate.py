@@ -51,7 +51,7 @@ def _opened(path: Path | None) -> Iterator[BinaryIO]:
                 import zstandard
 
                 with zstandard.ZstdCompressor().stream_writer(raw, closefd=False) as packed:
-                    yield packed  # type: ignore[misc]  # writes bytes
+                    yield packed
             else:
                 yield raw
     except OSError as error:

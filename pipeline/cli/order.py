@@ -36,14 +36,14 @@ def _read(order_id: str, folder: Path) -> Any:  # noqa: ANN401  # an Order; its 
     from pipeline.composition import embedded, kept
     from pipeline.settings import load
 
-    async def read() -> Any:  # noqa: ANN401
+    async def read() -> Any:  # noqa: ANN401  # as above
         async with embedded(kept(folder, load()), folder=folder) as pipeline:
             return pipeline.row("orders", order_id)
 
     return asyncio.run(read())
 
 
-def _said(order: Any) -> dict[str, Any]:  # noqa: ANN401
+def _said(order: Any) -> dict[str, Any]:  # noqa: ANN401  # as above
     from pipeline.replay.report import steps
     from schemas.money import text
     from tables.orders import broken_laws

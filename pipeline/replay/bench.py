@@ -8,8 +8,9 @@ import asyncio
 import resource
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -40,6 +41,8 @@ SOME_ORDERS = 5_000
 
 
 class Bench(msgspec.Struct):
+    """The figures."""
+
     records: int
     seconds: float
     events_per_second: int
@@ -113,57 +116,65 @@ def timed_agent(agent: AnyAgent, times: Times) -> AnyAgent:
 
 
 def measure(lines: Sequence[bytes], settings: Settings, folder: Path) -> dict[str, float]:
-    """Microseconds per line of each stage of the tasks' path."""
+    """Microseconds per line of each stage of the tasks' path, without log and Faust."""
     times = Times()
     plan = make_plan(tuple(timed_agent(agent, times) for agent in agents(settings)), app=settings.group)
     store = RocksDBStore(folder, wal=False)
-    began = stopwatch()
-    records = list(_records(lines, plan))
-    whole = stopwatch() - began
-    for line in lines:
-        times.timed("decode", _decoded)(line)
-    said = _run(plan, TimedStore(store, times), records, settings, times)
+    timed_store = TimedStore(store, times)
+    tasks = {
+        (g.name, p): Task(plan, g, p, timed_store, settings.options(), incarnation="bench")
+        for g in plan.groups
+        for p in range(g.partitions)
+    }
+    feed = times.timed("feed", partial(_records, plan))
+    decoding, encoding = times.timed("decode", _decoded), times.timed("emit", encode)
+    for start in range(0, len(lines), BATCH):
+        batch = lines[start : start + BATCH]
+        for line in batch:
+            decoding(line)
+        for said in _run(plan, tasks, feed(batch, start), times):
+            encoding(said)
     store.close()
-    for envelope in said:
-        times.timed("emit", encode)(envelope)
     inside = ("dedup", "load", "decide", "write", "emit")
-    spent = {"decode": times.seconds["decode"], "feed": whole - times.seconds["decode"], **{part: times.seconds[part] for part in inside}}
+    spent = {
+        "decode": times.seconds["decode"],
+        "feed": times.seconds["feed"] - times.seconds["decode"],
+        **{part: times.seconds[part] for part in inside},
+    }
     spent["rest of the task"] = times.seconds["task"] - sum(times.seconds[part] for part in inside)
     return {stage: max(seconds, 0.0) / len(lines) * 1e6 for stage, seconds in spent.items()}
 
 
-def _records(lines: Sequence[bytes], plan: Plan) -> Iterator[Record]:
+def _records(plan: Plan, lines: Sequence[bytes], first: int) -> list[Record]:
     now = -1
-    for number, line in enumerate(lines):
+    records: list[Record] = []
+    for number, line in enumerate(lines, start=first):
         said = draft(line)
         now = max(now, said.at or -1)
         home = said.topic if said.topic in plan.home else plan.unread
         partition = 0 if said.key is None else partition_of(said.key, plan.topics[home])
-        yield Record(home, partition, said.key, said.value, said.headers, max(now, 0), Order(now, FED, number), number, said.read)
+        records.append(Record(home, partition, said.key, said.value, said.headers, max(now, 0), Order(now, FED, number), number, said.read))
+    return records
 
 
-def _run(plan: Plan, store: TimedStore, records: Sequence[Record], settings: Settings, times: Times) -> list[Envelope[Any]]:
-    """The tasks alone, without log and Faust: what they said."""
-    tasks = {
-        (g.name, p): Task(plan, g, p, store, settings.options(), incarnation="bench") for g in plan.groups for p in range(g.partitions)
-    }
+def _run(plan: Plan, tasks: Mapping[tuple[str, int], Task], records: Sequence[Record], times: Times) -> list[Envelope[Any]]:
+    """All that these records cause; what was said."""
     inputs: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
     said: list[Envelope[Any]] = []
-    for start in range(0, len(records), BATCH):
-        for record in records[start : start + BATCH]:
-            inputs[plan.home[record.topic].name, record.partition].append(record)
-        while any(inputs.values()):
-            for place in [(g.name, p) for stage in plan.stages for g in stage for p in range(g.partitions)]:
-                waiting = sorted(inputs.pop(place, ()), key=lambda record: record.order)
-                for output in _work(tasks[place], waiting, times):
-                    if output.topic in plan.home:
-                        inputs[plan.home[output.topic].name, output.partition].append(output)
-                    if (
-                        output.order.source != FED
-                        and output.topic != DEAD_LETTERS.name
-                        and isinstance(envelope := _decoded(output.value), Envelope)
-                    ):
-                        said.append(envelope)
+    for record in records:
+        inputs[plan.home[record.topic].name, record.partition].append(record)
+    while any(inputs.values()):
+        for place in [(g.name, p) for stage in plan.stages for g in stage for p in range(g.partitions)]:
+            waiting = sorted(inputs.pop(place, ()), key=lambda record: record.order)
+            for output in _work(tasks[place], waiting, times):
+                if output.topic in plan.home:
+                    inputs[plan.home[output.topic].name, output.partition].append(output)
+                if (
+                    output.order.source != FED
+                    and output.topic != DEAD_LETTERS.name
+                    and isinstance(envelope := _decoded(output.value), Envelope)
+                ):
+                    said.append(envelope)
     return said
 
 

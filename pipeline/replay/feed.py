@@ -111,7 +111,9 @@ def _headers(said: object) -> Headers:
     if isinstance(said, dict):
         pairs = list(said.items())
     elif isinstance(said, list):
-        pairs = [(pair[0], pair[1]) for pair in said if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)]
+        pairs = [
+            (name, value) for pair in said if isinstance(pair, list) for name, value in [(*pair, None, None)[:2]] if isinstance(name, str)
+        ]
     else:
         return ()
     return tuple((name, raw) for name, value in pairs if (raw := _header(value)) is not None)

@@ -115,7 +115,8 @@ def opened(names: Sequence[str]) -> Iterator[list[Source]]:
     try:
         for name in names:
             try:
-                sources.append(Source(name, sys.stdin.buffer if name == STDIN else Path(name).open("rb")))
+                file = sys.stdin.buffer if name == STDIN else Path(name).open("rb")  # noqa: SIM115  # closed with its source
+                sources.append(Source(name, file))
                 sources[-1].verify()
             except (OSError, ValueError, Broken) as error:
                 why = error.strerror if isinstance(error, OSError) else str(error)
@@ -155,7 +156,7 @@ def _chain(head: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _split(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines without `\\n` or `\\r\\n`; of one that is too long, its first LONGEST_LINE bytes."""
+    """Lines without their ends; of one that is too long, its first LONGEST_LINE bytes."""
     rest, first = b"", True
     cut: bytes | None = None
     for block in blocks:
@@ -177,7 +178,7 @@ def _split(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """One member after the other, as `cat a.gz b.gz` makes them; padding with zeros is passed over. Raises Broken."""
-    member: "zlib._Decompress | None" = None
+    member = None
     for block in blocks:
         left = block
         while left:

@@ -10,6 +10,7 @@ from pipeline.log.record import Headers, Record
 from pipeline.problem import Problem
 from schemas.topics import DEAD_LETTERS, TOPICS
 
+_FIRST_PRINTABLE = 0x20
 _encode = msgspec.json.Encoder().encode
 _TOPICS = frozenset(topic.name for topic in TOPICS)
 
@@ -49,7 +50,7 @@ class Out:
 
 
 def letter_line(record: Record) -> bytes:
-    """`{"topic","key","value","headers","timestamp"}`; `key_base64` and `value_base64` for what is not UTF-8 text. Replay reads it again."""
+    """`{"topic","key","value","headers","timestamp"}`; `key_base64`, `value_base64` for what is not UTF-8 text. Replay can read it."""
     line: dict[str, Any] = {"topic": record.topic}
     for name, raw in (("key", record.key), ("value", record.value)):
         text = _text(raw)
@@ -64,9 +65,9 @@ def _headers(headers: Headers) -> object:
 
 
 def _text(raw: bytes | None) -> str | None:
-    """As text, if it is some: a number's bytes may be UTF-8 by chance, but then they have control characters."""
+    """As text, if it is some: a number's bytes may be UTF-8 by chance, with control characters then."""
     try:
         text = None if raw is None else raw.decode()
     except UnicodeDecodeError:
         return None
-    return text if text is None or not any(ord(c) < 32 and c not in "\t\r\n" for c in text) else None
+    return text if text is None or not any(ord(c) < _FIRST_PRINTABLE and c not in "\t\r\n" for c in text) else None

@@ -23,6 +23,8 @@ _OUTCOMES = ("applied", "duplicate", "ignored", "parked")
 
 
 class Alert(msgspec.Struct):
+    """A FraudAlertRaised."""
+
     rule: str
     user_id: str
     window_start: str
@@ -42,6 +44,8 @@ class Money(msgspec.Struct):
 
 
 class Level(msgspec.Struct):
+    """Pieces of one SKU."""
+
     on_hand: int
     reserved: int
     shipped: int
@@ -170,7 +174,7 @@ def stock_levels(levels: Mapping[str, int], rows: Iterable[tuple[str, Stock]], b
     return dict(sorted(found.items()))
 
 
-def make_report(  # noqa: PLR0913  # all that a report is made of
+def make_report(
     *,
     records: int,
     counts: Mapping[str, int],

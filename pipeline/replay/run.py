@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.clock import Clock, MonotonicClock
@@ -28,7 +28,7 @@ class How:
     batch: int = BATCH
     speed: float | None = None
     """Seconds of event time per second; None for as fast as it goes."""
-    clock: Clock = MonotonicClock()
+    clock: Clock = field(default_factory=MonotonicClock)
     steps: Steps = no_steps
     hears: tuple[Callable[[Record], None], ...] = ()
     """Each is told what is emitted."""

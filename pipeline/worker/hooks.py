@@ -64,6 +64,14 @@ class ChunkConsumer(Consumer):
     transaction carries the offsets, so there is nothing for Faust to commit and nothing to keep books about.
     """
 
+    flowing: frozenset[TP] = frozenset()
+    """Where to fetch from. At the end of a recovery Faust resumes the inputs, waits, and then empties all queues (tables/recovery.py,
+    `on_recovery_completed`): a chunk that was fetched while it waited would be lost, and the next one would be committed past it."""
+
+    def resume_flow(self) -> None:
+        super().resume_flow()
+        self.flowing = frozenset(self._get_active_partitions())
+
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ANN401, ARG002, FBT001, FBT002  # as in Faust
         return False
 

@@ -108,6 +108,10 @@ class MemoryConsumer(ChunkConsumer):
 
     # --- fetching
 
+    def resume_flow(self) -> None:
+        super().resume_flow()
+        self._news.set()
+
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[TaskChunk]]:  # noqa: ASYNC109  # as in Faust
         if not self.flow_active:
             return {}
@@ -120,6 +124,7 @@ class MemoryConsumer(ChunkConsumer):
 
     def _poll(self, active: set[TP]) -> dict[TP, list[TaskChunk]]:
         found: dict[TP, list[TaskChunk]] = {}
+        active = active & self.flowing
         for task in self.transport.tasks:
             changelog = TP(*task.changelog)
             if changelog in active:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from pipeline.cli import app
+from pipeline.cli import app, running
+from pipeline.replay import report
 from pipeline.settings import Settings, variable_of
 from tests.replay.making import ROOT, happy, write
 
@@ -54,7 +54,8 @@ def test_bad_usage_exits_2(arguments: list[str]) -> None:
 
 def test_help_is_quick() -> None:
     """Help loads neither Faust nor the settings."""
-    code = "import sys; from pipeline.cli import app; print([m for m in ('faust', 'pydantic', 'rocksdict', 'msgspec', 'rich') if m in sys.modules])"
+    heavy = "'faust', 'pydantic', 'rocksdict', 'msgspec', 'rich'"
+    code = f"import sys; from pipeline.cli import app; print([m for m in ({heavy}) if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
     assert found.stdout.strip() == "[]"
 
@@ -149,8 +150,6 @@ def test_a_bad_setting_exits_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_broken_law_exits_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report is printed all the same, and the reason is on standard error."""
-    from pipeline.replay import report
-
     monkeypatch.setattr(report, "broken_laws", lambda _order: ["nothing is right"])
     result = orderflow("replay", write(tmp_path / "a.jsonl", happy("o-1")), "--json")
     assert result.exit_code == 1
@@ -160,7 +159,6 @@ def test_a_broken_law_exits_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_interrupted_run_exits_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line says that what was committed is whole."""
-    from pipeline.cli import running
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

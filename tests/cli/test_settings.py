@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field, SecretStr
 
+from agents.orders import Timeouts
 from pipeline.engine.options import HOUR_MS
 from pipeline.problem import Problem
 from pipeline.settings import MASK, Settings, load, origins, shown, unknown_variables, variable_of
@@ -117,6 +118,4 @@ def test_settings_become_limits_and_deadlines_in_milliseconds(monkeypatch: pytes
 
 def test_the_defaults_are_those_of_the_agents() -> None:
     """Deadlines are written down twice: here in seconds, there in milliseconds; they agree."""
-    from agents.orders import Timeouts
-
     assert load().timeouts() == Timeouts()

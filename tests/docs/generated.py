@@ -12,7 +12,7 @@ from schemas.codec.synonyms import SAME_FIELD, SAME_FIELD_OF, camel
 from schemas.topics import TOPICS
 
 ROOT = Path(__file__).parents[2]
-_PART = re.compile(r"(?P<before><!-- made from the code: (?P<name>[a-z ]+) -->\n\n)(?P<text>.*?)(?P<after>\n<!-- end -->)", re.DOTALL)
+_PART = re.compile(r"(?P<before><!-- made from the code: (?P<name>[a-z ]+) -->\n)\n?(?P<text>.*?)\n?(?P<after><!-- end -->)", re.DOTALL)
 
 
 def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
@@ -89,7 +89,7 @@ def pages() -> list[Path]:
 def write() -> None:
     for page in pages():
         before = page.read_text()
-        after = _PART.sub(lambda part: f"{part['before']}{PARTS[part['name']]()}{part['after']}", before)
+        after = _PART.sub(lambda part: f"{part['before']}\n{PARTS[part['name']]()}\n{part['after']}", before)
         if after != before:
             page.write_text(after)
 

@@ -63,12 +63,12 @@ def calm() -> dict[str, Trace]:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_crash_at_any_chunk_leaves_no_trace(step: str) -> None:
-    """Whichever chunk it is that was decided, committed or stored last."""
+    """Whichever chunk it is that was decided, committed or stored last: every third is tried, and each of another third per step."""
     agents = WORLDS["standin"]
     counting = Dying()
     undisturbed = trace(stories(), agents, counting)
     assert counting.seen[step] > 20
-    for number in range(1, counting.seen[step] + 1):
+    for number in range(1 + STEPS.index(step), counting.seen[step] + 1, 3):
         dying = Dying(**{step: [number]})
         same(trace(stories(), agents, dying), undisturbed)
         assert dying.died == 1

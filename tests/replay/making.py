@@ -36,7 +36,7 @@ def happy(order: str, minute: int = 0) -> list[bytes]:
     """An order from its creation to its delivery, a second a step."""
     own = {"order_id": order}
     items = [{"sku": "SKU001", "quantity": 1}]
-    steps = [
+    steps: list[tuple[str, dict[str, Any]]] = [
         ("OrderCreated", {**own, "customer_id": "c-1", "items": items, "total": "10.00", "currency": "USD"}),
         ("InventoryReserved", {**own, "items": items}),
         ("PaymentProcessed", {**own, "payment_id": f"pay-{order}", "amount": "10.00", "currency": "USD"}),
@@ -65,4 +65,4 @@ def read(*paths: Path) -> list[bytes]:
 
 def run(lines: Iterable[bytes], *, how: How = How(), **settings: Any) -> Report:  # noqa: B008  # frozen
     """The report of a replay, with no settings but these."""
-    return asyncio.run(replay(lines, Settings(_env_file=None, **settings), how))
+    return asyncio.run(replay(lines, Settings.model_validate(settings), how))

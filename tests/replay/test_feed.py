@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.clock import SteppingClock
+from pipeline.clock import MonotonicClock, SteppingClock
 from pipeline.replay.feed import draft, time_of
 from pipeline.replay.run import How
 from schemas.codec import parse_instant
@@ -119,8 +119,6 @@ def test_the_pace_changes_nothing_else() -> None:
 
 def test_sleeping_really_sleeps() -> None:
     """The machine's clock moves on by what was slept."""
-    from pipeline.clock import MonotonicClock
-
     clock = MonotonicClock()
     began = clock.now()
     asyncio.run(clock.sleep(0.01))

@@ -1,0 +1,110 @@
+"""The code in the pages runs: examples as they stand, tests under pytest, commands through the command line."""
+
+import json
+import logging
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.app import app
+from tests.docs.blocks import Block, blocks
+from tests.docs.generated import ROOT, pages
+
+PYTHON = [block for page in pages() for block in blocks(page, "python")]
+CONSOLE = [page for page in pages() if any(blocks(page, "console"))]
+PLUGIN = 'pytest_plugins = ["pipeline.testing.plugin"]'
+
+
+def is_test(block: Block) -> bool:
+    return "def test_" in block.text
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder, and nobody's settings; logging is as it was afterwards."""
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield tmp_path
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("block", [block for block in PYTHON if not is_test(block)], ids=str)
+def test_an_example_runs(block: Block) -> None:
+    """What a reader copies does what the page says; its assertions hold."""
+    exec(compile(block.text, str(block), "exec"), {"__name__": "example"})  # noqa: S102  # it is our own text
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in PYTHON if is_test(block)}), ids=lambda page: page.name)
+def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
+    """Under pytest, with warnings as errors, the fixture enabled as the page says."""
+    own = [block for block in PYTHON if block.page == page]
+    assert any(PLUGIN in block.text for block in own)
+    (tmp_path / "conftest.py").write_text(PLUGIN + "\n")
+    for number, block in enumerate(block for block in own if is_test(block)):
+        (tmp_path / f"test_page_{number}.py").write_text(block.text)
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "pytest",
+        "-q",
+        "--strict-markers",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+    ]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("page", CONSOLE, ids=lambda page: page.name)
+def test_the_commands_of_a_page_run(page: Path, elsewhere: Path) -> None:
+    """One after the other, in an empty folder: each ends with exit code 0; what is made by make is a target of it."""
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for block in blocks(page, "console"):
+        for line in block.text.splitlines():
+            prompt, name, *arguments = shlex.split(line)
+            assert prompt == "$", f"{block}: {line}"
+            if name == "make":
+                assert arguments[0] in targets, f"{block}: {line}"
+                continue
+            assert name == "orderflow", f"{block}: {line}"
+            result = CliRunner().invoke(app, arguments)
+            assert result.exit_code == 0, f"{block}: {line}\n{result.output}"
+    assert list(elsewhere.iterdir()) or "replay" not in page.name
+
+
+def squeezed(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def test_the_demo_ends_as_the_readme_shows(elsewhere: Path) -> None:
+    """Line by line, in that order; the readme leaves some out."""
+    (shown,) = blocks(ROOT / "README.md", "text")
+    printed = iter(squeezed(CliRunner().invoke(app, ["demo"]).output))
+    missing = [line for line in squeezed(shown.text) if line not in printed]
+    assert missing == []
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("block", [block for page in pages() for block in blocks(page, "json")], ids=str)
+def test_json_is_json(block: Block) -> None:
+    """An ellipsis stands for what is left out, within strings only."""
+    assert isinstance(json.loads(block.text), dict)
+
+
+def test_blocks_say_what_they_are() -> None:
+    """So that each kind is run or compared; a picture in letters needs no language."""
+    languages = {block.language for page in pages() for block in blocks(page)}
+    assert languages <= {"python", "console", "text", "json", "mermaid"}
