@@ -218,17 +218,19 @@ class Embedded:
             self.log.feed(ticks)
 
     async def _drained(self, topics: Sequence[str]) -> None:
-        while self.log.lag(topics):
+        while True:
             worker = self.worker
             if worker is None:
                 raise RuntimeError("not started")
-            if worker.failed.done():
+            if worker.failed.done():  # asked first: it may have died with nothing left to read, and its last chunk not stored
                 error = worker.failed.exception()
                 if not isinstance(error, Crash):
                     raise error if error is not None else RuntimeError("the worker stopped")
                 LOG.info("the worker died; starting another one")
                 await self.restart()
                 continue
+            if not self.log.lag(topics):
+                return
             await worker.until(worker.progress)
             worker.progress.clear()
 

@@ -1,12 +1,10 @@
 """The code in the pages runs: examples as they stand, tests under pytest, commands through the command line."""
 
 import json
-import logging
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,17 +21,6 @@ PLUGIN = 'pytest_plugins = ["pipeline.testing.plugin"]'
 
 def is_test(block: Block) -> bool:
     return "def test_" in block.text
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder, and nobody's settings; logging is as it was afterwards."""
-    monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield tmp_path
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.mark.parametrize("block", [block for block in PYTHON if not is_test(block)], ids=str)

@@ -1,6 +1,7 @@
 """Names in the pages exist in the code, and what the code has is in the pages."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import get_args
 
 import pytest
 from msgspec.inspect import type_info
+from typer.testing import CliRunner
 
 from agents.agent import Deadline
 from agents.orders.timeouts import Timeouts, due
+from pipeline.cli.app import app
 from pipeline.engine.letters import Failure, letter
 from pipeline.log.record import FED, Order, Record
 from pipeline.replay.report import Report
@@ -118,6 +121,34 @@ def test_every_field_of_the_report_is_told() -> None:
     """In docs/replay.md; none is told that is not there."""
     fields = {field.name for field in type_info(Report).fields}  # type: ignore[attr-defined]  # a struct's type_info has fields
     assert set(first_column(REPLAY, "field")) == fields
+
+
+def test_every_stage_of_the_bench_is_told(elsewhere: Path) -> None:
+    """None is told that is not measured."""
+    told = CliRunner().invoke(app, ["bench", "--orders", "20", "--json"])
+    stages = json.loads(told.stdout)["stages_us"]
+    assert list(elsewhere.iterdir()) == []
+    assert sorted(first_column(ROOT / "docs" / "performance.md", "line")) == sorted(stages.keys() - {"all"})
+
+
+def members() -> Iterator[str]:
+    """`Class.name` of every method and field in the four rooms."""
+    for room in ("agents", "pipeline", "schemas", "tables"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    for each in ast.walk(node):
+                        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+                            yield f"{node.name}.{each.name}"
+                        elif isinstance(each, ast.AnnAssign | ast.Assign):
+                            targets = [each.target] if isinstance(each, ast.AnnAssign) else each.targets
+                            yield from (f"{node.name}.{t.id if isinstance(t, ast.Name) else getattr(t, 'attr', '')}" for t in targets)
+
+
+def test_methods_that_are_named_exist() -> None:
+    """`Task.work` is where the page says."""
+    named = set(re.findall(r"`([A-Z]\w+\.\w+)(?:\([^`]*\))?`", everything()))
+    assert named - set(members()) == set()
 
 
 def test_types_and_topics_are_spelt_right() -> None:

@@ -99,7 +99,7 @@ def test_the_environment_has_no_part_in_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_setting_that_cannot_be_is_refused() -> None:
-    """And named."""
+    """And the error names it."""
     with pytest.raises(Problem, match="ORDERFLOW_PAYMENT_TIMEOUT_SECONDS"):
         App(payment_timeout_seconds=0)
 
