@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from agents.agent import AnyAgent, check
+from pipeline.engine.letters import rekeyed
 from pipeline.engine.options import Options
 from pipeline.engine.plan import Plan, make_plan
 from pipeline.engine.task import TICK, Task
@@ -54,17 +55,16 @@ class Embedded:
         self.restarts = 0
         self.slices = 0
         self.emitted: list[Callable[[Record], None]] = []
-        """Called with each record that the pipeline said, in the order of time, as soon as nothing earlier can follow."""
+        """Called with each record that the pipeline said, in the order of time, as soon as nothing earlier can follow.
+        After a process was killed, what it said last may come again."""
         self._temporary = None if folder is not None else tempfile.mkdtemp(prefix="orderflow-")
         self.folder = Path(self._temporary or folder or "")
         self._steps = steps
-        self._said: list[Record] = []
         self._now = Order(-1, FED, 0)
         self._fed = 0
         self._log_store = RocksDBStore(self.folder / "log", wal=True)
         self.log = MemoryLog(self._log_store, durable=folder is not None)
         self._create_topics()
-        self.log.taps.append(self._said.append)
         self._incarnation = self._incarnation_of(self._log_store)
         self._state = RocksDBStore(self.folder / "state", wal=False)
         self.worker: Worker | None = None
@@ -148,6 +148,8 @@ class Embedded:
         home = topic if topic is not None and topic in self.plan.home else self.plan.unread
         partition = partition_of(key, self.plan.topics[home]) if key is not None else order.number % self.plan.topics[home]
         stamp = timestamp if timestamp is not None else at if at is not None else max(order.at, 0)
+        if topic is not None and home != topic:  # a dead letter says where the line belongs, not where it was counted
+            return rekeyed(Record(topic, 0, key, value, headers, stamp, order, order.number - 1, read), home, partition, key)
         return Record(home, partition, key, value, headers, stamp, order, read=read)
 
     async def feed(self, records: Sequence[Record]) -> None:
@@ -159,6 +161,12 @@ class Embedded:
         """Let event time pass up to `to`, ms: deadlines and answers until then happen."""
         self._now = max(self._now, Order(to, FED, self._now.number))
         await self._run(Order(to, FED, self._now.number + 1))
+
+    async def finish(self) -> None:
+        """Let happen what a process that was killed had fed, and no more: what is fed next may come before the answers to it."""
+        await self._drained(list(self.plan.home))
+        last = self.log.last_fed()
+        await self._run(Order(last.at, FED, last.number + 1))
 
     async def settle(self) -> None:
         """Let what was said be heard and answered, until nobody has anything to say; deadlines only as far as that takes time."""
@@ -176,11 +184,11 @@ class Embedded:
                 break
             lookahead = self.plan.answering_ms
             await self._slice(min(until, Order(first.at + lookahead, FED, 0)) if lookahead else until)
-        self._said.sort(key=attrgetter("order"))
-        for record in self._said:
+        self.log.untold.sort(key=attrgetter("order"))
+        for record in self.log.untold:
             for heard in self.emitted:
                 heard(record)
-        self._said.clear()
+        self.log.untold.clear()
 
     def _first(self) -> Order | None:
         """The place in time of whatever happens next."""

@@ -2,7 +2,7 @@
 
 It differs from a broker in one thing that replay needs: what is appended is *held* until time is released, and is then given
 its offset in the order of the records' places in time. So every reader sees one order, whatever the interleaving of the writers.
-What its readers have committed is dropped; what nobody reads goes to the taps only. Changelogs live in the store.
+What its readers have committed is dropped; what nobody reads is only told. Changelogs live in the store.
 """
 
 from bisect import bisect_left
@@ -16,8 +16,6 @@ import msgspec
 
 from pipeline.log.record import FED, START, Order, Outbox, Record, TopicPartition
 from pipeline.stores.port import Batch, Store, after
-
-Tap: TypeAlias = Callable[[Record], None]
 
 COMPACT_AFTER = 50_000
 """A changelog partition is compacted when this many records, and twice as many as were live, have come since."""
@@ -77,6 +75,7 @@ class Snapshot(msgspec.Struct, array_like=True):
     read: list[str]
     committed: list[tuple[TopicPartition, int]]
     changelogs: list[tuple[TopicPartition, Changelog]]
+    untold: list[Record]
 
 
 _order = attrgetter("order")
@@ -119,7 +118,8 @@ class MemoryLog:
     def __init__(self, store: Store, *, durable: bool = False) -> None:
         self.store = store
         self.durable = durable
-        self.taps: list[Tap] = []
+        self.untold: list[Record] = []
+        """What was said and is released, until whoever tells it to others clears this; a log that was lost tells some of it again."""
         self._partitions: dict[TopicPartition, Partition] = {}
         self._counts: dict[str, int] = {}
         self._changelogs: dict[TopicPartition, Changelog] = {}
@@ -206,6 +206,11 @@ class MemoryLog:
         """The place of the earliest record that is held."""
         return min((first for topic in topics if (first := self._first_held(topic)) is not None), default=None)
 
+    def last_fed(self) -> Order:
+        """The place of the latest record that is held and was fed; START without any."""
+        held = (record.order for partition in self._partitions.values() for record in partition.held)
+        return max((order for order in held if order.source == FED), default=START)
+
     def _first_held(self, topic: str) -> Order | None:
         """Of the earliest; None for a changelog too, which holds nothing."""
         firsts = [
@@ -286,7 +291,6 @@ class MemoryLog:
                 partition.first = record.order
 
     def _release(self, topic: str, before: Order) -> int:
-        tapped: list[Record] = []
         released = 0
         for p in range(self._counts[topic]):
             partition = self._partitions[TopicPartition(topic, p)]
@@ -304,11 +308,7 @@ class MemoryLog:
                 partition.records.extend(ready)
             else:
                 partition.start = partition.end
-            if self.taps:
-                tapped += [record for record in ready if record.order.source != FED]
-        for tap in self.taps:
-            for record in tapped:
-                tap(record)
+            self.untold += [record for record in ready if record.order.source != FED]
         return released
 
     # --- changelogs
@@ -350,6 +350,7 @@ class MemoryLog:
             read=sorted(self._read),
             committed=list(self._committed.items()),
             changelogs=list(self._changelogs.items()),
+            untold=[_bare(record) for record in self.untold],
         )
         self.store.write(Batch(puts=[(b"s", _encode(snapshot))], drops=[(b"j", after(b"j"))]))
 
@@ -364,6 +365,7 @@ class MemoryLog:
                 partition.start, partition.end, partition.records = start, end, deque(released)
                 self._hold(held)
             self._committed.update(snapshot.committed)
+            self.untold = snapshot.untold
             for tp, changelog in snapshot.changelogs:
                 self._counts[tp.topic] = max(self._counts.get(tp.topic, 0), tp.partition + 1)
                 self._changelogs[tp] = changelog

@@ -40,9 +40,10 @@ class Out:
             return
         file = self._files.get(record.topic)
         if file is None:
-            file = self._files[record.topic] = (self.folder / f"{record.topic}.jsonl").open("wb")
-        file.write(letter_line(record) if record.topic == DEAD_LETTERS.name else record.value or b"null")
-        file.write(b"\n")
+            file = self._files[record.topic] = (self.folder / f"{record.topic}.jsonl").open(
+                "wb", buffering=0
+            )  # a process that is killed has written what it told
+        file.write((letter_line(record) if record.topic == DEAD_LETTERS.name else record.value or b"null") + b"\n")
 
     def close(self) -> None:
         for file in self._files.values():

@@ -1,6 +1,5 @@
 """One replay from the first line to the report."""
 
-import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +44,7 @@ async def replay(lines: Iterable[bytes], settings: Settings, how: How) -> Report
     pipeline.emitted += [alerts.hear, *how.hears]
     problem: Problem | None = None
     async with pipeline:
-        await finish_earlier(pipeline)
+        await pipeline.finish()
         before = pipeline.counts()
         began = how.clock.now()
         fed = 0
@@ -81,12 +80,3 @@ class BrokeOff(Problem):
     def __init__(self, problem: Problem, report: Report) -> None:
         super().__init__(problem.what, problem.remedy)
         self.report = report
-
-
-async def finish_earlier(pipeline: Embedded) -> None:
-    """A run that was killed may have left records in the log of its folder: let them happen before anything is counted."""
-    while pipeline.log.lag(pipeline.plan.home):
-        if pipeline.worker is not None and pipeline.worker.failed.done():
-            pipeline.worker.failed.result()
-        await asyncio.sleep(0)
-    await pipeline.settle()

@@ -45,8 +45,8 @@ class ChunkSchema(Schema[Any, Any]):
         app: Any,  # noqa: ANN401  # as in Faust
         *,
         on_key_decode_error: Callable[..., Awaitable[None]],  # noqa: ARG002  # as in Faust
-        on_value_decode_error: Callable[..., Awaitable[None]],  # noqa: ARG002
-        default_propagate: bool = False,  # noqa: ARG002
+        on_value_decode_error: Callable[..., Awaitable[None]],  # noqa: ARG002  # as in Faust
+        default_propagate: bool = False,  # noqa: ARG002  # as in Faust
     ) -> Callable[..., Awaitable[EventT[Any]]]:
         create = app.create_event
 

@@ -153,7 +153,7 @@ def test_a_refund_is_answered_when_the_refunds_sum_to_what_was_captured() -> Non
 def test_more_refunded_than_was_captured_is_an_alarm(history: tuple[object, ...]) -> None:
     """More than that is unexpected: illegal_transition."""
     with pytest.raises(Unexpected, match="more than was captured"):
-        given(ORDERS, *history).when(REFUNDED)  # type: ignore[arg-type]
+        given(ORDERS, *history).when(REFUNDED)  # type: ignore[arg-type]  # pytest's parameters are objects
 
 
 def test_a_refund_of_another_payment_is_not_this_ones() -> None:

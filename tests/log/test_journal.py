@@ -14,6 +14,7 @@ from pipeline.stores.port import Batch, after
 from tests.log.broker import LAST
 
 PLACES = [TopicPartition("a", 0), TopicPartition("a", 1), TopicPartition("unread", 0)]
+UNTOLD = TopicPartition("untold", 0)
 STATES = [TopicPartition("state", 0), TopicPartition("state", 1)]
 
 
@@ -110,7 +111,8 @@ def do(log: MemoryLog, operation: Operation, number: int) -> None:
 
 def seen(log: MemoryLog) -> dict[TopicPartition, object]:
     """All that anybody can see of a log, but what is held: that shows once it is released."""
-    return {
+    untold: dict[TopicPartition, object] = {UNTOLD: [_told(each) for each in log.untold]}
+    return untold | {
         tp: ([_told(each) for each in log.fetch(tp, 0, 1_000)], log.start(tp), log.end(tp), log.committed(tp)) for tp in (*PLACES, *STATES)
     }
 

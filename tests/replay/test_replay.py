@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 from pipeline.composition import MARKER, levels
+from pipeline.engine.task import Task
 from pipeline.problem import Problem
 from pipeline.replay.chaos import chaos
 from pipeline.replay.feed import draft
@@ -176,7 +178,23 @@ def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path) -> None
 def test_crashes_and_repeated_lines_leave_no_trace() -> None:
     """A process that dies again and again and a sender that repeats itself end as one quiet run does."""
     settings = Settings.model_validate({"services": "standin"})
-    report, compared = asyncio.run(asyncio.wait_for(chaos(read(DEMO), settings, How(), seed=1), timeout=30))
+    report, compared = asyncio.run(asyncio.wait_for(chaos(read(DEMO), settings, How(), seed=1), timeout=15))
     assert compared.crashes > 10
     assert compared.repeated_lines > 5
     assert (compared.differences, report.problems) == ([], [])
+
+
+@pytest.mark.parametrize("after", range(1, 20, 3))
+def test_an_interrupt_in_the_middle_of_a_chunk_ends_the_run(tmp_path: Path, after: int) -> None:
+    """Nobody swallows it, and what was committed is whole: the same input again gives what it gives undisturbed."""
+    calls = iter(range(1_000))
+
+    def interrupting(_step: str, _task: Task) -> None:
+        if next(calls) == after:
+            signal.raise_signal(signal.SIGINT)
+
+    lines = [line for n in range(20) for line in happy(f"o-{n}", minute=n)]
+    with pytest.raises(KeyboardInterrupt):
+        run(lines, how=How(folder=tmp_path / "state", batch=50, steps=interrupting))
+    report = run(lines, how=How(folder=tmp_path / "state"))
+    assert (report.orders, report.problems) == ({"COMPLETED": 20}, [])
