@@ -191,6 +191,10 @@ class App:
         row: Order = self.row("orders", order_id)
         return row
 
+    def rows(self, table: str) -> dict[str, Any]:
+        """Every row of a table, by key."""
+        return dict(self._pipeline.rows(table))
+
     def row(self, table: str, key: str) -> Any:  # noqa: ANN401  # of the table's row type
         """One row; the table's initial row for a key never seen. Raises KeyError for a table that is not part of this app."""
         return self._pipeline.row(table, key)

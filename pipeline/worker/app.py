@@ -132,7 +132,8 @@ class Worker:
             if self.app.should_stop:
                 raise WorkerStopped from self.app.crash_reason
             with suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), LOOK_EVERY_SECONDS)
+                async with asyncio.timeout(LOOK_EVERY_SECONDS):  # not wait_for, which on 3.11 may swallow a cancellation
+                    await event.wait()
 
     async def stop(self) -> None:
         """What is being run is finished or forgotten."""

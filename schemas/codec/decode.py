@@ -5,10 +5,9 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
-from schemas.codec import foreign
+from schemas.codec import foreign, quick
 from schemas.codec.bad import Bad, invalid
-from schemas.codec.canonical import read_quickly
-from schemas.codec.foreign import Draft, Headers
+from schemas.codec.draft import ENVELOPE, Draft, Headers
 from schemas.codec.instants import parse_instant
 from schemas.codec.limits import admit
 from schemas.codec.plans import PLANS
@@ -35,11 +34,9 @@ def decode(raw: bytes | None, headers: Headers = ()) -> Decoded:
     a bad field, which is named), `unsupported_version` (newer than we know), `too_large` (over 1 MiB).
     """
     record = admit(raw)
-    if not headers or not foreign.is_binary_cloud_event(headers):
-        said = read_quickly(record)
-        if said is not None:
-            return said
-    return _carefully(foreign.read(record, headers))
+    binary = bool(headers) and foreign.is_binary_cloud_event(headers)
+    draft = quick.read_headers_quickly(record, headers) if binary else quick.read_quickly(record)
+    return event_of(foreign.read(record, headers) if draft is None else draft)
 
 
 class _Times(Struct):
@@ -66,8 +63,8 @@ def event_time(raw: bytes | None, headers: Headers = ()) -> Instant | None:
         return None
 
 
-def _carefully(draft: Draft) -> Decoded:
-    """Raises Bad: malformed, invalid or unsupported_version."""
+def event_of(draft: Draft) -> Decoded:
+    """The event, quickly read where the draft is plain. Raises Bad: malformed, invalid or unsupported_version."""
     try:
         at = parse_instant(draft.timestamp)
     except Invalid as error:
@@ -77,12 +74,17 @@ def _carefully(draft: Draft) -> Decoded:
     if kind is None:
         return Unknown(draft.event_id, draft.event_type, at, correlation_id)
     plan = PLANS[kind]
-    message = plan.read(draft.version, _payload(draft), draft.aggregate_id, draft.aggregate_type)
-    aggregate_id, aggregate_type = plan.aggregate(message, draft.aggregate_id, draft.aggregate_type)
-    try:
-        plan.check_characters(message)
-    except Invalid as error:
-        raise invalid(error, "payload") from None
+    message = plan.read_quickly(draft) if draft.plain else None
+    if message is None:
+        message = plan.read(draft.version, _payload(draft), draft.aggregate_id, draft.aggregate_type)
+    aggregate_id, aggregate_type = draft.aggregate_id, draft.aggregate_type
+    if not aggregate_id or not aggregate_type:
+        aggregate_id, aggregate_type = plan.aggregate(message, aggregate_id, aggregate_type)
+    if not draft.plain:
+        try:
+            plan.check_characters(message)
+        except Invalid as error:
+            raise invalid(error, "payload") from None
     return Envelope(
         draft.event_id,
         at,
@@ -104,8 +106,9 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def _payload(draft: Draft) -> dict[str, msgspec.Raw]:
     try:
-        return _object.decode(draft.payload)
+        members = _object.decode(draft.payload)
     except msgspec.ValidationError as error:
         raise invalid(error, "payload") from None
     except msgspec.DecodeError:  # the value of a binary CloudEvent, which nobody has parsed yet
         raise Bad("malformed", "", "not JSON") from None
+    return {name: value for name, value in members.items() if name not in ENVELOPE} if draft.flat else members

@@ -1,49 +1,22 @@
 """The forms in which events come in, told apart in the order of the table, each turned into the same draft."""
 
 import re
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from schemas.codec.bad import Bad
+from schemas.codec.draft import Draft, Headers
 from schemas.codec.members import Members, members_of
 
-Headers: TypeAlias = Sequence[tuple[str, bytes]]
-
-_ENVELOPE = frozenset({
-    "event_id", "event_type", "event_version", "timestamp", "sequence", "aggregate_id", "aggregate_type", "correlation_id", "causation_id",
-    "source_service", "trace_id", "span_id", "metadata",
-})  # fmt: skip
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-[0-9a-f]{2}.*")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-[0-9a-f]{2}.*")
 _BINARY_MARKS = frozenset({"ce_specversion", "ce_id", "ce_type"})
 _STRUCTURED = b"application/cloudevents"
-_NOTHING = Raw(b"{}")
-_NULL = Raw(b"null")
+NOTHING = Raw(b"{}")
+NULL = Raw(b"null")
 _SILENT = Members({})
-
-
-class Draft(Struct):
-    """An event whose envelope has been read, and whose payload waits until its type and version are known."""
-
-    event_id: str
-    event_type: str
-    timestamp: str
-    time_path: str
-    """What the sender calls the time, for a letter that finds it wrong."""
-    payload: Raw
-    version: int = 1
-    """Of the payload's shape. A form that cannot say one has version 1."""
-    aggregate_id: str = ""
-    aggregate_type: str = ""
-    sequence: int | None = None
-    correlation_id: str = ""
-    causation_id: str = ""
-    source: str = ""
-    user_id: str = ""
-    trace_id: str = ""
-    span_id: str = ""
 
 
 class Form(NamedTuple):
@@ -87,13 +60,13 @@ def _cloud_event(event: Members) -> Draft:
     """CloudEvents 1.0; the payload's version is the extension `dataversion` or `eventversion`, else 1."""
     if "specversion" in event and event.name("specversion") != "1.0":
         raise Bad("invalid", event.path("specversion"), "not 1.0")
-    trace = _TRACEPARENT.fullmatch(event.name("traceparent"))
+    trace = TRACEPARENT.fullmatch(event.name("traceparent"))
     return Draft(
         event_id=event.needed("id"),
         event_type=event.needed("type"),
         timestamp=event.needed("time"),
         time_path=event.path("time"),
-        payload=event.raw["data"] if event.said(["data"]) else _NOTHING,
+        payload=event.raw["data"] if event.said(["data"]) else NOTHING,
         version=event.loose_version("dataversion", "eventversion"),
         aggregate_id=event.name("subject"),
         correlation_id=event.name("correlationid"),
@@ -112,7 +85,7 @@ def _camel_case(event: Members) -> Draft:
         event_type=event_type,
         timestamp=timestamp,
         time_path="timestamp",
-        payload=event.raw.get("payload", _NULL),
+        payload=event.raw.get("payload", NULL),
         version=event.loose_version("version"),
         aggregate_id=event.name("aggregateId"),
         aggregate_type=event.name("aggregateType"),
@@ -139,8 +112,8 @@ def _bus(event: Members) -> Draft:
 
 
 def _flat(event: Members) -> Draft:
-    payload = {name: value for name, value in event.raw.items() if name not in _ENVELOPE}
-    draft = _snake_case(event, Raw(msgspec.json.encode(payload)), top=event)
+    draft = _snake_case(event, Raw(msgspec.json.encode(event.raw)), top=event)
+    draft.flat = True
     draft.version = event.loose_version("event_version")
     return draft
 

@@ -18,8 +18,10 @@ _ISO = re.compile(
     r"(?:[Zz]|(?P<sign>[+-])(?P<ahead_hours>[0-9]{2})(?::?(?P<ahead_minutes>[0-9]{2}))?)?"
 )
 _USUAL_LENGTH = len("2025-10-29T10:00:00.000Z")
-_SECONDS = {f"{second:02}": second * 1000 for second in range(60)}
-_THOUSANDTHS = {f"{ms:03}": ms for ms in range(1000)}
+_TWO_DIGITS = tuple(f"{second:02}" for second in range(60))
+_THREE_DIGITS = tuple(f"{ms:03}" for ms in range(1000))
+_SECONDS = {text: second * 1000 for second, text in enumerate(_TWO_DIGITS)}
+_THOUSANDTHS = {text: ms for ms, text in enumerate(_THREE_DIGITS)}
 
 
 def parse_instant(text: str) -> Instant:
@@ -39,7 +41,8 @@ def parse_instant(text: str) -> Instant:
 def format_instant(at: Instant) -> str:
     """RFC 3339 in UTC with three digits: "2025-10-29T10:00:00.000Z". Years 1 to 9999."""
     minutes, rest = divmod(at, MINUTE_MS)
-    return f"{_minute_text(minutes)}{rest // 1000:02}.{rest % 1000:03}Z"
+    second, ms = divmod(rest, 1000)
+    return f"{_minute_text(minutes)}{_TWO_DIGITS[second]}.{_THREE_DIGITS[ms]}Z"
 
 
 @lru_cache(maxsize=4_096)

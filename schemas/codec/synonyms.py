@@ -19,12 +19,12 @@ SAME_FIELD: dict[str, tuple[str, ...]] = {
 """Canonical name: other names for it, best first. Each also goes in camelCase."""
 SAME_FIELD_OF: dict[tuple[type, str], tuple[str, ...]] = {(ItemAdded, "total"): ("total_amount", "amount")}
 
-_KINDS: dict[str, type[Message]] = {name: kind for kind in CARRIER for name in (kind.wire.name, *kind.wire.also)}
 _WORD_BREAK = re.compile(r"[._-]+")
 _CAPITAL = re.compile(r"[A-Z]")
 _NULL = b"null"
 _EMPTY = b'""'
 _lines = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_right_lines = msgspec.json.Decoder(list[Line])
 
 
 def kind_of(event_type: str) -> type[Message] | None:
@@ -35,9 +35,14 @@ def kind_of(event_type: str) -> type[Message] | None:
     return kind
 
 
-def dotted(event_type: str) -> str:
+def _dotted(event_type: str) -> str:
     """OrderCreated is order.created."""
     return _CAPITAL.sub(lambda capital: f".{capital[0].lower()}", event_type).removeprefix(".")
+
+
+_KINDS: dict[str, type[Message]] = {
+    written: kind for kind in CARRIER for name in (kind.wire.name, *kind.wire.also) for written in (name, _dotted(name))
+}
 
 
 def snake(name: str) -> str:
@@ -57,8 +62,14 @@ def names_of(kind: type, field: str) -> tuple[str, ...]:
 
 
 @cache
-def _all_names(kind: type[msgspec.Struct]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _names_of_all(kind: type[msgspec.Struct]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple((field, names_of(kind, field)) for field in kind.__struct_fields__)
+
+
+@cache
+def _field_of(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """Each name that a field of this type goes by, in snake_case and camelCase, and the field."""
+    return {written: field for field, names in _names_of_all(kind) for name in names for written in (name, camel(name))}
 
 
 def renamed(kind: type[msgspec.Struct], members: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
@@ -67,19 +78,38 @@ def renamed(kind: type[msgspec.Struct], members: dict[str, msgspec.Raw]) -> dict
     Null is as good as absent. Of several names for one field the first that says something counts; a name that is no
     field of the newest version stays, in snake_case, for the upcasters to see.
     """
-    told = {name: value for name, value in members.items() if bytes(value) != _NULL}
-    canonical = {snake(name): value for name, value in told.items() if not name.islower()}
-    canonical.update((name, value) for name, value in told.items() if name.islower())
-    for field, names in _all_names(kind):
-        given = [canonical[name] for name in names if name in canonical]
-        if given:
-            canonical[field] = next((value for value in given if bytes(value) != _EMPTY), given[0])
-    if "items" in kind.__struct_fields__ and "items" in canonical:
+    canonical: dict[str, msgspec.Raw] = {}
+    field_of = _field_of(kind)
+    for name, value in members.items():
+        field = field_of.get(name) or (name if name.islower() else snake(name))
+        if field in canonical or bytes(value) == _NULL:
+            canonical = _chosen(kind, members)
+            break
+        canonical[field] = value
+    if "items" in canonical and "items" in kind.__struct_fields__:
         canonical["items"] = _renamed_lines(canonical["items"])
     return canonical
 
 
+def _chosen(kind: type[msgspec.Struct], members: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """Where a field has several names, or a member is null."""
+    told = {name: value for name, value in members.items() if bytes(value) != _NULL}
+    canonical = {snake(name): value for name, value in told.items() if not name.islower()}
+    canonical.update((name, value) for name, value in told.items() if name.islower())
+    for field, names in _names_of_all(kind):
+        given = [canonical[name] for name in names if name in canonical]
+        if given:
+            canonical[field] = next((value for value in given if bytes(value) != _EMPTY), given[0])
+    return canonical
+
+
 def _renamed_lines(items: msgspec.Raw) -> msgspec.Raw:
+    try:
+        _right_lines.decode(items)
+    except msgspec.ValidationError:
+        pass
+    else:
+        return items  # nothing to rename, and nothing else wrong
     try:
         lines = _lines.decode(items)
     except msgspec.ValidationError:

@@ -29,7 +29,7 @@ def _remember(row: Diary, heard: Envelope[Message]) -> Diary:
     return Diary(row.id, (*row.heard, heard.event_id), row.wake_at, row.customer_id)
 
 
-DIARIES = Table("diaries", row=Diary, key="order_id", partitions=6, evolve=_remember, initial=lambda key: Diary(key))
+DIARIES = Table("diaries", row=Diary, key="order_id", partitions=6, evolve=_remember, initial=Diary)
 HEARD: tuple[type[Event], ...] = (
     OrderCreated,
     ItemAdded,
@@ -71,7 +71,7 @@ def _ring(row: Diary, heard: Envelope[Message]) -> Decision:
 SLEEPER = Agent(
     "sleeper",
     hears=(OrderCreated, ItemAdded, Due),
-    table=Table("alarms", row=Diary, key="order_id", partitions=6, evolve=_set_alarm, initial=lambda key: Diary(key)),
+    table=Table("alarms", row=Diary, key="order_id", partitions=6, evolve=_set_alarm, initial=Diary),
     decide=_ring,
     says=(NotificationRequested,),
     due=lambda row: None if row.wake_at is None else Deadline(row.wake_at, "alarm"),

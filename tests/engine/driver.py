@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import msgspec
 
@@ -115,7 +115,7 @@ def fed(pipeline: Embedded, lines: Iterable[Line]) -> list[Record]:
 
 
 def accounted(pipeline: Embedded) -> int:
-    """applied + duplicate + ignored + parked + dead-lettered, of what was fed."""
+    """All outcomes of what was fed: applied + duplicate + ignored + parked + dead-lettered."""
     counts = pipeline.counts()
     assert min(counts.values(), default=0) >= 0, "no outcome is below zero"
     return sum(count for name, count in counts.items() if name.startswith("input."))
@@ -137,7 +137,7 @@ class Run:
         self.ending = Ending(fed=before)
         self.pipeline.emitted.append(self.ending.hear)
 
-    async def __aenter__(self) -> "Run":
+    async def __aenter__(self) -> Self:
         await self.pipeline.__aenter__()
         return self
 
