@@ -6,7 +6,6 @@ It reads committed rows and writes only itself. What comes of it is visible when
 from collections import Counter
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
-from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from msgspec import structs
@@ -39,7 +38,7 @@ class Channel(NamedTuple):
 
 
 MOST_DEADLINES = 1_000
-"""Entries of the deadline index that one chunk looks at; the rest passes in the next one, before further records."""
+"""Entries of the deadline index that one chunk looks at, and those of the same moment; the rest passes in the next one, before further records."""
 
 
 class EngineError(Exception):
@@ -81,8 +80,13 @@ class Chunk:
 
     def find_deadlines(self, until: Instant) -> None:
         """Look up which deadlines may pass while the watermark goes to `until`."""
-        found = list(islice(self._rows.due(until), MOST_DEADLINES))
-        self._horizon = found[-1][0] if len(found) == MOST_DEADLINES else until
+        found: list[tuple[Instant, Place]] = []
+        self._horizon = until
+        for entry in self._rows.due(until):
+            if len(found) >= MOST_DEADLINES and entry[0] > found[-1][0]:  # never among those of one moment: they would lose their order
+                self._horizon = found[-1][0]
+                break
+            found.append(entry)
         missing = [place for _, place in found if place not in self.slots]
         self.slots.update(self._rows.load(missing))
         for due, place in found:

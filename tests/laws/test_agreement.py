@@ -28,7 +28,9 @@ def shown(report: dict[str, Any]) -> dict[str, Any]:
     """What the auditor predicts, of a report or of a prediction."""
     kept = ("records", "events", "applied", "duplicates", "ignored", "parked", "dead_letters", "emitted", "orders", "money")
     return {
-        name: {kind: many for kind, many in report[name].items() if many and kind not in NOT_PREDICTED} if isinstance(report[name], dict) else report[name]
+        name: {kind: many for kind, many in report[name].items() if many and kind not in NOT_PREDICTED}
+        if isinstance(report[name], dict)
+        else report[name]
         for name in kept
     }
 

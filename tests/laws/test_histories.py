@@ -45,7 +45,17 @@ def histories(draw: st.DrawFn) -> list[bytes]:
             lines.append(event(f"x-{i}", "OrderCancelled", at(second + draw(st.integers(1, 6))), **order, reason="customer"))
         if draw(st.booleans()):
             paid = draw(st.sampled_from(TOTALS))
-            lines.append(event(f"p-{i}", "PaymentProcessed", at(second + draw(st.integers(1, 8))), **order, payment_id=f"own-{i}", amount=paid, currency="USD"))
+            lines.append(
+                event(
+                    f"p-{i}",
+                    "PaymentProcessed",
+                    at(second + draw(st.integers(1, 8))),
+                    **order,
+                    payment_id=f"own-{i}",
+                    amount=paid,
+                    currency="USD",
+                )
+            )
         if draw(st.booleans()):
             lines.append(event(f"i-{i}", "ItemAdded", at(second), **order, sku="A", quantity=1, price="5.00"))
     lines += draw(st.lists(st.sampled_from([b"{", b'{"event_id":1}', event("u", "NobodyKnows", at(59))]), max_size=2))
