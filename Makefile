@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PYTEST := $(BIN)/python -m pytest $(if $(CI),--hypothesis-profile=ci)
+PYTEST := $(BIN)/python -m pytest -n auto $(if $(CI),--hypothesis-profile=ci)
 
 .PHONY: help demo test check lint format bench lock clean
 

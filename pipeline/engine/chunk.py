@@ -38,7 +38,8 @@ class Channel(NamedTuple):
 
 
 MOST_DEADLINES = 1_000
-"""Entries of the deadline index that one chunk looks at, and those of the same moment; the rest passes in the next one, before further records."""
+"""Entries of the deadline index that one chunk looks at, and those of the last one's moment. The rest passes in the next chunk,
+before further records."""
 
 
 class EngineError(Exception):

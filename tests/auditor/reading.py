@@ -166,7 +166,7 @@ def number_of(version: object) -> int:
 
 
 def canonical_names(told: dict[str, Any]) -> dict[str, Any]:
-    """camelCase to snake_case, and synonyms to one name; also in the lines of `items`."""
+    """From camelCase to snake_case, and synonyms to one name; also in the lines of `items`."""
     names = {name: re.sub("(?<=[a-z])[A-Z]", lambda found: "_" + found[0].lower(), name) for name in told}
     renamed = {FIELD_SYNONYMS.get(names[name], names[name]): value for name, value in told.items()}
     if isinstance(renamed.get("items"), list):

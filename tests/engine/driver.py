@@ -15,8 +15,7 @@ from agents.standins import standins
 from pipeline.embedded import Embedded
 from pipeline.engine.options import Options
 from pipeline.log.record import Headers, Record, header
-from pipeline.replay.feed import Draft as Draft
-from pipeline.replay.feed import draft
+from pipeline.replay.feed import Draft, draft
 from pipeline.testing.specs import NOON
 from pipeline.worker.app import Steps, no_steps
 from schemas.codec import decode, encode

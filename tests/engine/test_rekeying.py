@@ -5,11 +5,12 @@ from decimal import Decimal
 import msgspec
 
 from pipeline.log.partitioner import partition_of
+from pipeline.replay.feed import Draft
 from schemas.message import Message
 from schemas.users import UserRegistered
 from tests.agents.words import ADDED, CREATED, DECLINED, PAID, RESERVED, SCHEDULED
 from tests.engine.agents import DIARIST
-from tests.engine.driver import SECOND_MS, Draft, Ending, line, play, record, told
+from tests.engine.driver import SECOND_MS, Ending, Line, line, play, record, told
 
 
 def heard(ending: Ending, order: str = "o-1") -> list[str]:
@@ -33,7 +34,9 @@ def test_a_payment_keyed_by_its_payment_id_reaches_its_order() -> None:
 
 def test_an_order_event_with_a_wrong_key_reaches_its_order() -> None:
     """It is read in place where its key is right, and re-keyed where it is not; a missing key is a wrong one."""
-    wrong = [record(line(ADDED, 0, name), topic="order.events", key=key) for name, key in (("a", b"wrong"), ("b", None), ("c", b"o-1"))]
+    wrong: list[Line] = [
+        record(line(ADDED, 0, name), topic="order.events", key=key) for name, key in (("a", b"wrong"), ("b", None), ("c", b"o-1"))
+    ]
     ending = play(wrong, [DIARIST])
     assert sorted(heard(ending)) == ["a", "b", "c"]
     assert ending.outcomes() == {"applied": 3}
@@ -41,7 +44,7 @@ def test_an_order_event_with_a_wrong_key_reaches_its_order() -> None:
 
 def test_an_event_on_another_topic_is_heard() -> None:
     """The type decides who hears it, not where it was written."""
-    elsewhere = [
+    elsewhere: list[Line] = [
         record(line(PAID, 0, "a"), topic="order.events", key=b"o-1"),
         record(line(CREATED, 1, "b"), topic="payment.events", key=b"o-1", at_ms=1),
         record(line(ADDED, 2, "c"), topic="somewhere.else", key=b"x", at_ms=2),
@@ -75,7 +78,7 @@ def test_keys_keep_their_order_over_all_partitions() -> None:
 
 def test_what_nobody_hears_is_counted_where_it_is_read() -> None:
     """Lines of topics without a reader, and of types without an agent, are ignored; none is lost from the books."""
-    lines = [line(UserRegistered("c-1"), 0, "u"), record(line(UserRegistered("c-1"), 1, "v"), topic="order.events", key=b"c-1")]
+    lines: list[Line] = [line(UserRegistered("c-1"), 0, "u"), record(line(UserRegistered("c-1"), 1, "v"), topic="order.events", key=b"c-1")]
     assert play([*lines, lines[0]], [DIARIST]).outcomes() == {"ignored": 2, "duplicate": 1}
 
 
