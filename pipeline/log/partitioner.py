@@ -5,7 +5,12 @@ from functools import lru_cache
 from aiokafka.partitioner import murmur2
 
 
-@lru_cache(maxsize=1 << 16)
 def partition_of(key: bytes, partitions: int) -> int:
-    """murmur2, positive, modulo; remembered, because in Python a hash costs more than an event's decoding."""
-    return 0 if partitions == 1 else int(murmur2(key) & 0x7FFFFFFF) % partitions
+    """murmur2, positive, modulo."""
+    return 0 if partitions == 1 else _positive_hash(key) % partitions
+
+
+@lru_cache(maxsize=1 << 16)
+def _positive_hash(key: bytes) -> int:
+    """Remembered: in Python it costs as much as decoding an event, and a key comes often, in topics of several sizes."""
+    return int(murmur2(key) & 0x7FFFFFFF)

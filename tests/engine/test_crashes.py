@@ -8,6 +8,7 @@ from pathlib import Path
 from shutil import rmtree
 
 import pytest
+from hypothesis import settings
 
 from agents.agent import AnyAgent
 from agents.orders import saga
@@ -17,7 +18,9 @@ from pipeline.engine.task import Task
 from tests.engine.driver import Line, Trace, play
 from tests.engine.histories import LEVELS, OPTIONS, mixed, stories
 
-FEW = 15
+THOROUGH = settings().max_examples > 100
+"""In continuous integration."""
+FEW, MANY = 8, 200 if THOROUGH else 60
 UNREADABLE = {"malformed", "invalid", "unsupported_version"}
 STEPS = ("decided", "committed", "stored")
 WORLDS: dict[str, tuple[AnyAgent, ...]] = {
@@ -68,23 +71,30 @@ def calm(world: str, orders: int) -> Trace:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_crash_at_any_chunk_leaves_no_trace(step: str) -> None:
-    """Whichever chunk it is that was decided, committed or stored last: every third is tried, and each of another third per step."""
-    agents = WORLDS["standin"]
+@pytest.mark.parametrize(("world", "every"), [("recorded", 1 if THOROUGH else 4), ("standin-choreographed", 11 if THOROUGH else 151)])
+def test_a_crash_at_any_chunk_leaves_no_trace(step: str, world: str, every: int) -> None:
+    """Whichever chunk it is that was decided, committed or stored last."""
+    agents = WORLDS[world]
     counting = Dying()
     undisturbed = trace(stories(), agents, counting)
-    assert counting.seen[step] > 20
-    for number in range(1 + STEPS.index(step), counting.seen[step] + 1, 3):
+    for number in range(1 + STEPS.index(step) % every, counting.seen[step] + 1, every):
         dying = Dying(**{step: [number]})
         same(trace(stories(), agents, dying), undisturbed)
         assert dying.died == 1
+
+
+def test_a_crash_at_the_very_last_chunk_leaves_no_trace() -> None:
+    """Nothing is left to read then, and the committed chunk is not stored yet."""
+    counting = Dying()
+    undisturbed = trace(stories(), WORLDS["recorded"], counting)
+    same(trace(stories(), WORLDS["recorded"], Dying(committed=[counting.seen["committed"]])), undisturbed)
 
 
 # --- Many. -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("world", WORLDS)
-@pytest.mark.parametrize(("orders", "batch"), [(200, 2_000), (FEW, 13)])
+@pytest.mark.parametrize(("orders", "batch"), [(MANY, 2_000), (FEW, 13)])
 def test_many_crashes_leave_no_trace(world: str, orders: int, batch: int) -> None:
     """A process that dies every few chunks, at one step and another, comes to the same end, only later."""
     dying = Dying(decided=range(3, 10_000, 411), committed=range(1, 10_000, 373), stored=range(2, 10_000, 607))
@@ -133,16 +143,15 @@ def test_the_same_file_again_into_the_same_folder_changes_nothing(tmp_path: Path
     again = play(mixed(40, 5), options=OPTIONS, folder=tmp_path, before=first.fed)
     assert again.rows == first.rows
     assert again.said == []
-    assert [letter.value for letter in again.letters] == [
-        letter.value for letter, reason in zip(first.letters, first.reasons, strict=True) if reason in UNREADABLE
-    ]
+    unreadable = [letter.value or b"" for letter, reason in zip(first.letters, first.reasons, strict=True) if reason in UNREADABLE]
+    assert sorted(letter.value or b"" for letter in again.letters) == sorted(unreadable)
 
 
 # --- However it is cut. ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("world", WORLDS)
-@pytest.mark.parametrize(("chunk", "batch"), [(1, 2_000), (7, 13), (2_000, 1), (7, 2_000), (1, 1)])
+@pytest.mark.parametrize(("chunk", "batch"), [(1, 2_000), (7, 13), (2_000, 1)])
 def test_the_cut_does_not_matter(world: str, chunk: int, batch: int) -> None:
     """Records per chunk and lines per feed change the speed, and no byte of what is said, of a dead letter or of a row."""
     options = replace(OPTIONS, chunk_records=chunk)
