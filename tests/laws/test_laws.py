@@ -64,7 +64,7 @@ def money(ending: Ending) -> dict[str, tuple[object, ...]]:
 @some(0.3)
 @given(histories())
 def test_every_law_holds_after_every_line(lines: list[bytes]) -> None:
-    """Of every order and every SKU; the books are checked with them. (consumed = applied + duplicate + ignored + parked + dead.)"""
+    """Of every order and every SKU; the books are checked with them: consumed = applied + duplicate + ignored + parked + dead."""
     ending = lived(lines, line_by_line=True)
     assert ending.counts["input.parked"] == 0, "after so long nothing waits"
     for order in ending.rows["orders"].values():

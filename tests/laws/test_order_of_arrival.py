@@ -12,7 +12,6 @@ from tests.agents.words import (
     CREATED,
     DECLINED,
     DELIVERED,
-    MORE,
     NOT_SHIPPED,
     PAID,
     REFUNDED,
@@ -32,7 +31,8 @@ PATHS: dict[str, tuple[tuple[Message, ...], str]] = {
     "short": ((CREATED, SHORTAGE), "CANCELLED"),
     "unshippable": ((CREATED, RESERVED, PAID, NOT_SHIPPED, REFUNDED, RELEASED), "CANCELLED"),
 }
-assert MORE, "lines that are added race with the reservation, and are left out"
+RACING = {"unshippable"}
+"""A refund before its payment is an alarm once the stock is reserved: these keep their own order."""
 
 
 class Story(NamedTuple):
@@ -41,15 +41,15 @@ class Story(NamedTuple):
 
     @property
     def lines(self) -> list[bytes]:
-        return [
-            line(structs.replace(said, order_id=self.order), i * SECOND_MS, f"{self.order}/{i}")
-            for i, said in enumerate(PATHS[self.path][0])
-        ]
+        said = PATHS[self.path][0]
+        return [line(structs.replace(each, order_id=self.order), i * SECOND_MS, f"{self.order}/{i}") for i, each in enumerate(said)]
 
 
-stories = st.lists(st.sampled_from(sorted(PATHS)), min_size=1, max_size=4).map(
-    lambda paths: [Story(f"o-{i}", path) for i, path in enumerate(paths)]
-)
+def stories(*paths: str) -> st.SearchStrategy[list[Story]]:
+    def told(chosen: list[str]) -> list[Story]:
+        return [Story(f"o-{i}", path) for i, path in enumerate(chosen)]
+
+    return st.lists(st.sampled_from(paths), min_size=1, max_size=4).map(told)
 
 
 def ends(ending: Ending) -> dict[str, tuple[str, dict[str, int], dict[str, int]]]:
@@ -61,7 +61,7 @@ def in_order(told: Sequence[Story]) -> Ending:
 
 
 @some(0.3)
-@given(stories, st.data())
+@given(stories(*sorted(PATHS.keys() - RACING)), st.data())
 def test_facts_of_an_order_may_come_in_any_order(told: list[Story], data: st.DataObject) -> None:
     """What is early waits: every permutation within the lateness comes to the same statuses and the same money."""
     expected = in_order(told)
@@ -73,7 +73,7 @@ def test_facts_of_an_order_may_come_in_any_order(told: list[Story], data: st.Dat
 
 
 @some(0.3)
-@given(stories, st.data())
+@given(stories(*PATHS), st.data())
 def test_orders_do_not_disturb_one_another(told: list[Story], data: st.DataObject) -> None:
     """However their lines are interleaved, each order's row is the same to the last byte, and so is what is said of it."""
     left = {story.order: story.lines for story in told}

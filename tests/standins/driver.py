@@ -24,7 +24,7 @@ class Service:
         self.rows: dict[str, Any] = {}
         self._heard = 0
 
-    def row(self, key: str) -> Any:  # noqa: ANN401  # each agent has rows of its own type
+    def row(self, key: str) -> Any:  # each agent has rows of its own type
         return self.rows[key] if key in self.rows else self.agent.table.initial(key)
 
     def hears(self, message: Message, event_id: str = "") -> list[Message] | Ignored:
