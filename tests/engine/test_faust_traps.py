@@ -78,6 +78,23 @@ def test_the_newest_chunk_is_all_that_is_stored_and_committed() -> None:
     asyncio.run(scenario())
 
 
+def test_the_log_comes_first_and_the_store_second() -> None:
+    """A store that ran ahead would keep what was never committed: it is written when its head is in the changelog, and not before."""
+    lead: dict[str, set[bool]] = {"decided": set(), "committed": set(), "stored": set()}
+
+    async def scenario() -> None:
+        def watch(step: str, task: Task) -> None:
+            last = run.pipeline.log.end(task.changelog) - 2  # before the end there is a marker, and before that the newest head
+            lead[step].add(task.head.changelog_end < last)
+
+        run = Run(steps=watch)
+        async with run:
+            await run.feed(shop(20, 1), batch=10)
+
+    asyncio.run(scenario())
+    assert lead == {"decided": {False}, "committed": {True}, "stored": {False}}
+
+
 # --- Failures. -------------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +255,6 @@ def test_a_worker_that_finds_itself_fenced_stops() -> None:
             with pytest.raises(Fenced):
                 await run.pipeline.feed(fed(run.pipeline, LIFE))
             assert run.ending.said == []
-            assert run.pipeline.counts() == {}
+            assert {task.head.chunk for task in worker.tasks.values()} == {0}
 
     asyncio.run(scenario())
