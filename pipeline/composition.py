@@ -29,11 +29,15 @@ def embedded(settings: Settings, *, folder: Path | None, steps: Steps = no_steps
     try:
         return Embedded(agents(settings), settings.options(), folder=folder, steps=steps, app=settings.group)
     except Exception as error:
-        if "lock" not in str(error).lower():  # rocksdict has one class for all its errors
+        if type(error) is not Exception and not isinstance(error, OSError):  # rocksdict has the bare class for all its own errors
             raise
-        raise Problem(
-            f"{folder}: another process is using it.", "Wait for that one to end, or name another folder with --data-dir."
-        ) from None
+        if "lock" in str(error).lower() and not isinstance(error, PermissionError):
+            raise Problem(
+                f"{folder}: another process is using it.", "Wait for that one to end, or name another folder with --data-dir."
+            ) from None
+        why = str(error).splitlines()[0]
+        remedy = "Make the folder writable; if it is damaged, delete it and replay the files again."
+        raise Problem(f"{folder}: its state cannot be opened: {why}.", remedy) from None
 
 
 def _claim(folder: Path, settings: Settings) -> None:

@@ -263,6 +263,8 @@ class Embedded:
         """One committed row; the table's initial row for a key never seen."""
         for task in self._tasks():
             for number, agent in enumerate(task.group.agents):
-                if agent.table.name == table and task.partition == partition_of(key.encode(), task.group.partitions):
+                if agent.table.name == table and task.partition == partition_of(
+                    key.encode("utf-8", "surrogatepass"), task.group.partitions
+                ):
                     return task.rows.get((number, key)).row
         raise KeyError(table)

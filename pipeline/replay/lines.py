@@ -115,6 +115,8 @@ def opened(names: Sequence[str]) -> Iterator[list[Source]]:
     try:
         for name in names:
             try:
+                if name == STDIN and sys.stdin is None:
+                    raise Problem("-: there is no standard input.", "Pipe a file into it, or name one.")
                 file = sys.stdin.buffer if name == STDIN else Path(name).open("rb")  # noqa: SIM115  # closed with its source
                 sources.append(Source(name, file))
                 sources[-1].verify()

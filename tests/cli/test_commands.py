@@ -269,3 +269,15 @@ def test_the_bench_says_where_the_time_goes() -> None:
     assert stages.keys() >= {"decode", "dedup", "load", "decide", "write", "emit", "all"}
     assert found["records"] > 200
     assert sum(cost for stage, cost in stages.items() if stage != "all") >= stages["all"] * 0.99
+
+
+def test_a_damaged_state_folder_is_refused(tmp_path: Path) -> None:
+    """Exit 2 with the folder and a remedy, not a traceback."""
+    story, folder = ROOT / "samples" / "stories" / "happy-path.jsonl", tmp_path / "kept"
+    assert orderflow("replay", story, "--data-dir", folder).exit_code == 0
+    assert orderflow("replay", story, "--data-dir", folder).exit_code == 0
+    next((folder / "log").glob("*.sst")).write_bytes(b"junk")
+    found = orderflow("replay", story, "--data-dir", folder)
+    assert found.exit_code == 2
+    assert "cannot be opened" in found.stderr
+    assert "replay the files again" in found.stderr
