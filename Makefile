@@ -12,9 +12,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PYTEST := $(BIN)/python -m pytest -n auto $(if $(CI),--hypothesis-profile=ci)
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup $(if $(CI),--hypothesis-profile=ci)
+KAFKA := .kafka/$(shell sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' tests/kafka/pom.xml)
 
-.PHONY: help demo test check lint format bench lock clean
+.PHONY: help demo test check lint format bench kafka broker lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -22,7 +23,8 @@ help: ## Print this list
 demo: $(READY) ## Replay the bundled samples through the whole pipeline and check the money
 	$(BIN)/orderflow demo $(ARGS)
 
-test: $(READY) ## Run every test
+test: $(READY) ## Run every test (those with a broker where Java and Maven are)
+	@if command -v java && command -v mvn; then $(MAKE) kafka || [ -z "$(CI)" ]; fi >/dev/null
 	$(PYTEST) $(ARGS)
 
 check: lint ## Lint, and run the tests that need no broker (before each commit)
@@ -40,6 +42,11 @@ format: $(READY) ## Format the code, and mend what the linter can mend
 
 bench: $(READY) ## Measure throughput and latency
 	$(BIN)/orderflow bench $(ARGS)
+
+kafka: $(KAFKA)/.ready ## Fetch Apache Kafka for the tests, where Java and Maven are
+
+broker: $(READY) $(KAFKA)/.ready ## Run a Kafka broker until Ctrl-C (ARGS="--brokers 3 --port 9092")
+	$(BIN)/python -m tests.kafka.brokers $(ARGS)
 
 lock: $(READY) ## Write requirements.lock from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --only-binary :all: --generate-hashes \
@@ -59,4 +66,12 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Making $(VENV) with $$($(PYTHON) -V)"; $(PYTHON) -m venv --clear $(VENV); }
 	$(PIP) install --no-compile --only-binary :all: --require-hashes --no-deps -r requirements.lock
 	$(PIP) install --no-build-isolation --no-deps --no-index --editable .
+	@touch $@
+
+# The version that pom.xml names, in a folder of that name: a new one never meets the jars of the old one.
+$(KAFKA)/.ready: tests/kafka/pom.xml
+	@command -v java >/dev/null || { echo "There is no java. On Debian: apt-get install default-jre-headless" >&2; exit 1; }
+	@command -v mvn >/dev/null || { echo "There is no mvn. On Debian: apt-get install maven" >&2; exit 1; }
+	@rm -rf $(@D)
+	mvn --quiet --batch-mode --file $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)
 	@touch $@

@@ -12,7 +12,7 @@ from pipeline.problem import Problem
 from pipeline.settings import Settings
 from pipeline.worker.app import Steps, no_steps
 
-_HERE = Path(__file__).parent
+_SAMPLES = Path(__file__).parents[1] / "samples"
 MARKER = "orderflow.json"
 """In a data folder: what kept its state there."""
 
@@ -69,10 +69,9 @@ def kept(folder: Path, settings: Settings) -> Settings:
 
 
 def bundled(name: str) -> Path:
-    """A file of the samples: in the package when it is installed, beside it in a checkout. Raises Problem where it is missing."""
-    for folder in (_HERE / "samples", _HERE.parent / "samples"):
-        if (folder / name).is_file():
-            return folder / name
+    """A file of the samples, which lie beside the package, also where it is installed. Raises Problem where it is missing."""
+    if (_SAMPLES / name).is_file():
+        return _SAMPLES / name
     raise Problem(f"samples/{name} is missing from this installation.", "Install orderflow again, or run it in a checkout.")
 
 

@@ -28,6 +28,7 @@ from pipeline.log.record import FED, Order, Record
 from pipeline.stores.port import Batch, Store
 from pipeline.stores.rocksdb import RocksDBStore
 from pipeline.worker.app import Steps, Worker, no_steps
+from pipeline.worker.memory import MemoryLink
 
 LOG = logging.getLogger("orderflow.embedded")
 APP = "orderflow"
@@ -55,7 +56,7 @@ class Embedded:
         self.restarts = 0
         self.slices = 0
         self.emitted: list[Callable[[Record], None]] = []
-        """Called with each record that the pipeline said, in the order of time, as soon as nothing earlier can follow.
+        """Called with each record said, ticks and those of inboxes too, in the order of time, as soon as nothing earlier can follow.
         After a process was killed, what it said last may come again."""
         self._temporary = None if folder is not None else tempfile.mkdtemp(prefix="orderflow-")
         self.folder = Path(self._temporary or folder or "")
@@ -105,7 +106,13 @@ class Embedded:
 
     async def _start(self) -> None:
         self.worker = Worker(
-            self.plan, self.log, self._state, self.options, incarnation=self._incarnation, folder=self.folder / "faust", steps=self._steps
+            self.plan,
+            MemoryLink(self.log),
+            self._state,
+            self.options,
+            folder=self.folder / "faust",
+            incarnation=self._incarnation,
+            steps=self._steps,
         )
         await self.worker.start()
         self._now = max(self._now, Order(max(task.head.time for task in self.worker.tasks.values()), FED, 0))

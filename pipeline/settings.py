@@ -1,6 +1,7 @@
 """Settings: from the command line, `ORDERFLOW_*` in the environment, files named by `ORDERFLOW_*_FILE`, and `.env`; in this order."""
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -14,12 +15,15 @@ from pipeline.problem import Problem
 
 PREFIX = "ORDERFLOW_"
 FILE = "_FILE"
+DOT_ENV = ".env"
 MASK = "********"
 FOREVER_MS = 1 << 53
 """Replay remembers event ids as long as its state is kept: another replay of the same file finds duplicates only."""
 SECOND_MS = 1_000
 DAY_MS = 24 * HOUR_MS
 DAY_SECONDS = 86_400
+YEAR_SECONDS = 365 * DAY_SECONDS
+"""No deadline is further away."""
 
 Origin: TypeAlias = Literal["default", "env", "file", ".env", "option"]
 
@@ -28,7 +32,7 @@ class Settings(BaseSettings):
     """Every setting with its default. Times are event time."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix=PREFIX, env_file=DOT_ENV, env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
     group: str = Field(default="orderflow", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="Application id: names tasks and changelogs.")
@@ -49,14 +53,16 @@ class Settings(BaseSettings):
     parked_per_key: int = Field(default=100, ge=1, le=10_000, description="Records of one key that may wait at the same time.")
     rows_cached: int = Field(default=8_192, ge=0, le=10_000_000, description="Rows that each task keeps decoded.")
 
-    reservation_timeout_seconds: int = Field(default=300, ge=1, description="PENDING, and the stock does not answer.")
-    payment_timeout_seconds: int = Field(default=900, ge=1, description="RESERVED, and the money is not there.")
-    shipment_timeout_seconds: int = Field(default=DAY_SECONDS, ge=1, description="PAID, and shipping does not answer.")
-    hold_timeout_seconds: int = Field(default=DAY_SECONDS, ge=1, description="Held, and nobody lets it go.")
+    reservation_timeout_seconds: int = Field(default=300, ge=1, le=YEAR_SECONDS, description="PENDING, and the stock does not answer.")
+    payment_timeout_seconds: int = Field(default=900, ge=1, le=YEAR_SECONDS, description="RESERVED, and the money is not there.")
+    shipment_timeout_seconds: int = Field(default=DAY_SECONDS, ge=1, le=YEAR_SECONDS, description="PAID, and shipping does not answer.")
+    hold_timeout_seconds: int = Field(default=DAY_SECONDS, ge=1, le=YEAR_SECONDS, description="Held, and nobody lets it go.")
     delivery_timeout_seconds: int = Field(
-        default=14 * DAY_SECONDS, ge=1, description="SHIPPED, and nobody hears of it: the order is stuck."
+        default=14 * DAY_SECONDS, ge=1, le=YEAR_SECONDS, description="SHIPPED, and nobody hears of it: the order is stuck."
     )
-    compensation_timeout_seconds: int = Field(default=300, ge=1, description="A compensation is unanswered; doubles with each try.")
+    compensation_timeout_seconds: int = Field(
+        default=300, ge=1, le=YEAR_SECONDS, description="A compensation is unanswered; doubles with each try."
+    )
     compensation_tries: int = Field(
         default=5, ge=1, le=20, description="How often a compensation is asked for; after that the order is stuck."
     )
@@ -108,12 +114,15 @@ class _NamedFiles(PydanticBaseSettingsSource):
         try:
             return Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r"), field_name, False
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise Problem(f"{variable}: cannot read {path}: {why}.", "Name a readable file, or unset it.") from None
+            raise Problem(f"{variable}: cannot read {path}: {_why(error)}.", "Name a readable file, or unset it.") from None
 
     def __call__(self) -> dict[str, Any]:
         found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
         return {name: value for name, value in found.items() if value is not None}
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str | None:
+    return error.strerror if isinstance(error, OSError) else "not UTF-8 text"
 
 
 def load(kind: type[Settings] = Settings, /, **options: object) -> Settings:
@@ -127,6 +136,8 @@ def load(kind: type[Settings] = Settings, /, **options: object) -> Settings:
         raise Problem(
             "; ".join(lines) + ".", "`orderflow settings` prints them all, `orderflow settings --help` says how to set them."
         ) from None
+    except (OSError, UnicodeDecodeError) as error:  # the other sources are read by us, or in memory
+        raise Problem(f"{Path(DOT_ENV).absolute()}: cannot be read: {_why(error)}.", "Mend the file, or remove it.") from None
 
 
 def _told(kind: type[Settings], name: str, text: str, value: object, known: dict[str, Origin]) -> str:
@@ -163,7 +174,13 @@ def _secret(field: FieldInfo) -> bool:
     return SecretStr in (field.annotation, *get_args(field.annotation))
 
 
-def unknown_variables() -> list[str]:
-    """Variables of ours in the environment that set nothing: misspelt, or of another version."""
-    known = {variable_of(name) + ending for name in Settings.model_fields for ending in ("", FILE)}
-    return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+def strangers() -> list[str]:
+    """Variables of ours in the environment that set nothing, misspelt or of another version: a sentence for each."""
+    known = [name.upper() + ending for name in Settings.model_fields for ending in ("", FILE)]
+    said = []
+    for variable in sorted(name for name in os.environ if name.upper().startswith(PREFIX)):
+        name = variable.upper().removeprefix(PREFIX)
+        if name not in known:
+            meant = [f"did you mean {PREFIX}{near}?" for near in get_close_matches(name, known, n=1)]
+            said.append(f"{variable} is not a setting; {(*meant, '`orderflow settings` prints them all.')[0]}")
+    return said

@@ -40,7 +40,7 @@ def plausible(amount: Decimal, field: str = "amount") -> None:
     """Holds for an amount of any currency; what can be checked while the currency is not known. Raises Invalid(field)."""
     if not amount.is_finite():
         raise Invalid(field, "not a finite number")
-    if amount.is_signed():
+    if amount < 0:  # -0 is 0
         raise Invalid(field, "negative")
     # adjusted() before any arithmetic: 1e400000 must never be expanded.
     if amount.adjusted() > _LARGEST_EXPONENT or amount > LARGEST_MINOR:

@@ -1,8 +1,11 @@
 """All commands, and what they have in common: exit codes, errors in one or two lines, logs on standard error."""
 
+from typing import Annotated
+
 import typer
 
 from pipeline.cli import bench, demo, generate, order, replay, schema, settings
+from pipeline.cli.say import version
 
 app = typer.Typer(
     name="orderflow",
@@ -14,6 +17,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"orderflow {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def orderflow(
+    _version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """All is said by the commands."""
+
+
 app.command(epilog="Example: orderflow demo --chaos 7")(demo.demo)
 app.command(epilog="Example: orderflow replay monday.jsonl.gz tuesday.jsonl.gz --out emitted --json")(replay.replay)
 app.command(epilog="Example: orderflow order order-789 --data-dir state")(order.order)

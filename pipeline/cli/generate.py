@@ -36,6 +36,8 @@ def generate(
 @contextmanager
 def _opened(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
+        if sys.stdout is None:
+            raise Problem("There is no standard output.", "Name a file with -o.")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return

@@ -1,7 +1,9 @@
 """How commands speak: results on standard output, everything else on standard error, and an exit code."""
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Annotated, Any, ParamSpec, TypeVar
 
@@ -18,10 +20,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 
 
 def told(command: Callable[P, R]) -> Callable[P, R]:
-    """What a person can put right ends in two lines and exit 2; an interrupt in exit 130."""
+    """What a person can put right ends in two lines and exit 2; an interrupt in exit 130. A variable that sets nothing is told first."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        from pipeline.settings import strangers
+
+        for text in strangers():
+            aside(f"orderflow: {text}")
         try:
             return command(*args, **kwargs)
         except Problem as problem:
@@ -35,6 +41,34 @@ def told(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(INTERRUPTED) from None
 
     return run
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """What the machine refuses, such as more on standard output, ends in one line and exit 1; a pipe that nobody reads on, in none."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            aside(f"orderflow: {error.filename or 'standard output, or a folder of this run'}: {error.strerror or error}.")
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        sys.exit(WRONG)
+
+
+def version() -> str:
+    """Of the installed package; "0" where it is not installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    try:
+        return version_of("orderflow")
+    except PackageNotFoundError:
+        return "0"
 
 
 def aside(text: str) -> None:

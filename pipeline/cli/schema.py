@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.say import WRONG, AsJson, aside, document, told
+from pipeline.cli.say import WRONG, AsJson, aside, document, told, version
 from pipeline.problem import Problem
 
 app = typer.Typer(help="JSON Schemas and the AsyncAPI document.", no_args_is_help=True, rich_markup_mode=None)
@@ -20,7 +20,7 @@ def export(
     """Write the schemas to a folder; without one, print the AsyncAPI document."""
     from schemas.export import as_bytes, asyncapi, event_schemas
 
-    document_of_all = asyncapi(_version())
+    document_of_all = asyncapi(version())
     if out is None:
         print(as_bytes(document_of_all).decode(), end="")
         return
@@ -109,12 +109,3 @@ def _published(folder: Path) -> tuple[int, list[str]]:
             problems += [f"{file.stem}: {problem}" for problem in backward_compatible(was, now[file.stem])]
     problems += [f"{name}: not published yet; run `schema export --out`" for name in now if name not in {file.stem for file in files}]
     return len(files), problems
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("orderflow")
-    except PackageNotFoundError:
-        return "0"

@@ -1,6 +1,6 @@
 """`orderflow settings`: every setting, its value, and where that comes from."""
 
-from pipeline.cli.say import AsJson, aside, document, told
+from pipeline.cli.say import AsJson, document, told
 
 
 @told
@@ -10,11 +10,9 @@ def settings(as_json: AsJson = False) -> None:
     A setting comes from an option of the command, else from its variable ORDERFLOW_X, else from the file named by ORDERFLOW_X_FILE,
     else from the file .env in the current folder, else it has its default.
     """
-    from pipeline.settings import Settings, load, origins, shown, unknown_variables, variable_of
+    from pipeline.settings import Settings, load, origins, shown, variable_of
 
     values, sources = shown(load()), origins()
-    for name in unknown_variables():
-        aside(f"orderflow: {name} is set, and sets nothing here.")
     if as_json:
         document({name: {"variable": variable_of(name), "value": value, "source": sources[name]} for name, value in values.items()})
         return

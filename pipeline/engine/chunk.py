@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 from msgspec import structs
 
 from agents.agent import AnyAgent, Ignored, Parked, Repeated, Unexpected
-from pipeline.engine.head import Head
+from pipeline.engine.head import IDLE, Head
 from pipeline.engine.letters import Failure, letter
 from pipeline.engine.options import Options
 from pipeline.engine.plan import Group, Plan
@@ -67,6 +67,9 @@ class Chunk:
         self._source = 1 + group.first_task + partition
         self._primary = group is plan.groups[0]
         self.head = Head(head.incarnation, head.chunk + 1, head.time, head.said, head.changelog_end, dict(head.offsets))
+        self.head.upstream, self.head.told = dict(head.upstream), head.told
+        self.limit: Instant = IDLE
+        """No deadline passes beyond it: so late it is in what is still to be read, here or upstream."""
         self.counts = Counter(head.counts)
         self.slots: dict[Place, Slot] = {}
         """Every row that this chunk may touch, loaded before its first record."""
@@ -161,7 +164,7 @@ class Chunk:
             for place in own:
                 slot = self.slots[place]
                 if slot.due is not None and slot.due <= heard.at:
-                    self._pass_own_deadlines(place, slot, heard.at, at)
+                    self._pass_own_deadlines(place, slot, min(heard.at, self.limit), at)
             outcome, failure = self._ask(number, own, heard, at)
             if outcome == "parked":
                 outcome, failure = self._park(own[0], record, at)

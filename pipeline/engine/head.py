@@ -22,6 +22,13 @@ class Head(msgspec.Struct, array_like=True):
     counts: dict[str, int] = {}
     """What became of the records: `input.` of those that were fed, `internal.` of those that were said, `emitted.` per type."""
 
+    upstream: dict[str, Instant] = {}
+    """Stream time of the tasks that this one hears, as they have told it; IDLE of those that had nothing to read."""
+    told: Instant = -1
+    """The stream time that it last told those that hear it."""
+
+
+IDLE = 1 << 62
 
 encode_head = msgspec.msgpack.Encoder().encode
 decode_head = msgspec.msgpack.Decoder(Head).decode

@@ -69,8 +69,8 @@ def letter(record: Record, failure: Failure, order: Order, at: Instant) -> Recor
     first = original(record)
     text = _CARD_NUMBER.sub("***", failure.text)[:LONGEST_TEXT].encode("utf-8", "replace")
     error, when = failure.error.encode(), _int64(at)
-    # Of what was fed, how many lines came before it: its offset in the log follows from how the input was cut as well.
-    offset = first.offset if first.order.source != FED else first.order.number - 1
+    # Of what replay fed, how many lines came before it: its offset in the log follows from how the input was cut as well.
+    offset = first.order.number - 1 if first.order.source == FED and first.order.number else first.offset
     why: Headers = (
         ("__streams.errors.exception", error),
         ("__streams.errors.message", text),

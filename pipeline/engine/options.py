@@ -24,3 +24,7 @@ class Options:
     parked_per_key: int = 100
     rows_cached: int = 8_192
     """Decoded rows per task."""
+    gated: bool = False
+    """Whether deadlines wait for the stream time of the tasks upstream, which then tell it: where nobody else keeps tasks in step."""
+    told_every_ms: int = 1_000
+    """Stream time between two such tellings, at least."""

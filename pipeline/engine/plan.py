@@ -85,6 +85,15 @@ class Plan:
         return reached | {self.home[CARRIER[kind].name].name for kind in said if CARRIER[kind].name in self.home}
 
     @cached_property
+    def downstream(self) -> dict[str, tuple[Group, ...]]:
+        """Group to the others that hear what it re-keys or says: none of them is later than it is."""
+        return {group.name: tuple(g for g in self.groups if g is not group and g.name in self._heard_of(group)) for group in self.groups}
+
+    def _heard_of(self, group: Group) -> set[str]:
+        said = {kind for agent in group.agents for kind in agent.says}
+        return self._heard_at_once(group) | {g.name for kind in said for g in self.routes.get(kind, ())}
+
+    @cached_property
     def answering_ms(self) -> int:
         """The shortest time that an answering agent takes; 0 where none answers."""
         return min((a.answers_after_ms for g in self.groups for a in g.agents if a.answers_after_ms), default=0)

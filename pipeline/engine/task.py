@@ -5,6 +5,7 @@
 `work` is everything up to the transaction and touches nothing that outlives it; `done` is everything after.
 """
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,20 +13,22 @@ import msgspec
 
 from pipeline.engine.chunk import Channel, Chunk, EngineError
 from pipeline.engine.dedup import Dedup, id_key
-from pipeline.engine.head import Head, decode_head, encode_head
+from pipeline.engine.head import IDLE, Head, decode_head, encode_head
 from pipeline.engine.letters import Failure, rekeyed
 from pipeline.engine.options import HOUR_MS, Options
 from pipeline.engine.plan import Group, Plan
 from pipeline.engine.rows import Place, Rows
 from pipeline.log.partitioner import partition_of
-from pipeline.log.record import FED, Outbox, Record, TopicPartition
+from pipeline.log.record import FED, UNPLACED, Order, Outbox, Record, TopicPartition
 from pipeline.stores.port import Batch, Store, after
 from schemas.codec import Bad, Unknown, decode
 from schemas.message import Envelope, Instant, Message
 from schemas.topics import topic_of
 
 TICK = "orderflow-tick"
-"""Header of a record in an inbox that only says how late it is: its place in time is all there is to it."""
+"""Header of a record in an inbox that only says how late it is: for this task (empty), or for the task upstream that it names."""
+IDLE_MARK = b"!"
+"""After that name: it has nothing to read, and is not to be waited for."""
 
 
 class Route(NamedTuple):
@@ -54,6 +57,12 @@ class Read(msgspec.Struct, frozen=True, gc=False):
     id: bytes | None = None
     """For dropping duplicates; None where it does not end here."""
     own: bool = False
+    tick: bytes = b""
+    """The task upstream whose time it tells."""
+
+
+class ForeignState(Exception):
+    """The store does not belong to the changelog that follows it: wipe it, and begin at the changelog's start."""
 
 
 class Work:
@@ -70,7 +79,8 @@ class Work:
 class Task:
     """One partition of one group. One chunk at a time."""
 
-    def __init__(self, plan: Plan, group: Group, partition: int, store: Store, options: Options, *, incarnation: str) -> None:
+    def __init__(self, plan: Plan, group: Group, partition: int, store: Store, options: Options, *, incarnation: str = "") -> None:
+        """`incarnation` is the changelog's, where that is known; else the first chunk makes one, and recovery finds it."""
         self.group = group
         self.partition = partition
         self.name = f"{group.name}-{partition}"
@@ -85,10 +95,13 @@ class Task:
         self._source = 1 + group.first_task + partition
         self._routes: dict[type[Message], Route] = {}
         self._channels: dict[tuple[str, type[Message]], Channel] = {}
+        self._upstream = tuple(f"{g.name}-{p}" for g in plan.groups if group in plan.downstream[g.name] for p in range(g.partitions))
+        self._downstream = plan.downstream[group.name]
         self._only_ours = {topic for topic in group.reads if _only_heard_by_its_speaker(plan, topic)}
         self._dedup = Dedup(store, self._base)
         self.rows = Rows(store, self._base, group.agents, cached=options.rows_cached)
-        self.head = self._stored_head() or Head(incarnation)
+        self.head = self._stored_head() or self._first_head()
+        self._stored = False
 
     # --- before the first chunk
 
@@ -99,24 +112,39 @@ class Task:
     def reset(self, changelog_end: int) -> str | None:
         """Forget everything that is not in the store, and the store too where it does not fit the changelog; says why, then."""
         self.rows = Rows(self._store, self._base, self.group.agents, cached=self._options.rows_cached)
-        head, why = self._stored_head(), None
-        if head is not None and head.incarnation != self._incarnation:
+        stored = self._stored_head()
+        self.head, self._stored = stored or self._first_head(), stored is not None
+        if self._incarnation and self.head.incarnation != self._incarnation:
             why = "it belongs to another changelog"
-        elif head is not None and head.changelog_end >= changelog_end:
+        elif self.head.changelog_end >= changelog_end:
             why = "it is ahead of its changelog"
-        if why is not None:
-            self._store.write(Batch(drops=[(self._base, after(self._base))]))
-            head = None
-        self.head = head or Head(self._incarnation)
+        else:
+            return None
+        self.wipe()
         return why
 
+    def wipe(self) -> None:
+        """Forget the store too."""
+        self._store.write(Batch(drops=[(self._base, after(self._base))]))
+        self.rows = Rows(self._store, self._base, self.group.agents, cached=self._options.rows_cached)
+        self.head, self._stored = self._first_head(), False
+
+    def _first_head(self) -> Head:
+        return Head(self._incarnation or os.urandom(8).hex())
+
     def recover(self, records: Sequence[Record]) -> None:
-        """Apply records of the changelog, in order. Raises EngineError for one that nobody knows."""
+        """Apply records of the changelog, in order.
+
+        Raises ForeignState where they do not follow what is stored, EngineError for one that nobody knows.
+        """
         batch = Batch()
         for record in records:
             key = record.key or b""
             if key == b"h" and record.value is not None:
-                self.head = decode_head(record.value)
+                head = decode_head(record.value)
+                if self._stored and (head.incarnation != self.head.incarnation or head.chunk <= self.head.chunk):
+                    raise ForeignState(f"{record.topic}: chunk {head.chunk} of {head.incarnation} after {self.head.chunk}")
+                self.head, self._stored = head, False
                 self.head.changelog_end = record.offset
                 batch.puts.append((self._base + b"h", encode_head(self.head)))
             elif key[:1] == b"D":
@@ -134,20 +162,31 @@ class Task:
 
     # --- the path of a chunk
 
-    def work(self, records: Sequence[Record]) -> Work:
-        """Decide as many of `records` as one transaction should hold."""
+    def work(self, records: Sequence[Record], *, horizon: Instant = IDLE, idle: bool = False) -> Work:
+        """Decide as many of `records` as one transaction should hold.
+
+        `horizon`: no input has anything to be read that is earlier. `idle`: none has anything at all.
+        """
         read = [self._read(record) for record in records]
+        if records and records[0].order.at == UNPLACED:
+            self._place(records, read)
         known = self._dedup.known([item.id for item in read if item.id is not None])
         chunk = Chunk(self._plan, self.group, self.partition, self.head, self.rows, options=self._options, channels=self._channels)
         chunk.slots = self.rows.load(dict.fromkeys(place for item in read for place in item.places))
         latest = max(self.head.time, max((record.order.at for record in records), default=-1))
-        chunk.find_deadlines(latest - self._options.lateness_ms)
-        head, counts, lateness_ms = chunk.head, chunk.counts, self._options.lateness_ms
+        chunk.limit = min(horizon, self._limit(chunk.head))
+        told = any(item.tick for item in read)
+        chunk.find_deadlines((latest if told else min(latest, chunk.limit)) - self._options.lateness_ms)
+        head, counts, lateness_ms, gated = chunk.head, chunk.counts, self._options.lateness_ms, self._options.gated
         new: dict[bytes, None] = {}
         taken = 0
         for record, item in zip(records, read, strict=True):
             now = max(head.time, record.order.at)
-            if not chunk.quiet(now - lateness_ms) and not chunk.pass_deadlines(now - lateness_ms):
+            if item.tick:
+                self._hear_time(head, item.tick, record.timestamp)
+                chunk.limit = min(horizon, self._limit(head))
+            watermark = (min(now, record.timestamp, chunk.limit) if gated else now) - lateness_ms
+            if not chunk.quiet(watermark) and not chunk.pass_deadlines(watermark):
                 break
             # at the record's own place in time: what the group tells itself comes after later records of its slice, however long that is
             outcome = self._take(chunk, record, item, record.order.at, seen=item.id in known or item.id in new)
@@ -156,9 +195,60 @@ class Task:
             if item.id is not None and outcome != "dead.invalid":
                 new[item.id] = None
             head.time = now
-            head.offsets[record.topic] = record.offset + 1
+            if record.offset >= 0:
+                head.offsets[record.topic] = record.offset + 1
             taken += 1
+        if gated:
+            self._tell_time(chunk, idle=idle and taken == len(records))
         return self._finish(chunk, records[:taken], new)
+
+    def _limit(self, head: Head) -> Instant:
+        """Nobody upstream is behind this stream time."""
+        if not self._options.gated:
+            return IDLE
+        return min((head.upstream.get(name, -1) for name in self._upstream), default=IDLE)
+
+    @staticmethod
+    def _hear_time(head: Head, told: bytes, at: Instant) -> None:
+        head.upstream[told.removesuffix(IDLE_MARK).decode()] = IDLE if told.endswith(IDLE_MARK) else at
+
+    def _tell_time(self, chunk: Chunk, *, idle: bool) -> None:
+        """Tell every task downstream how late it is here, in the same transaction as what it may not overtake."""
+        head = chunk.head
+        now = IDLE if idle else head.time
+        if now == head.told or (head.told <= now < head.told + self._options.told_every_ms):
+            return
+        head.told = now
+        mark = self.name.encode() + (IDLE_MARK if idle else b"")
+        order = Order(head.time, self._source, head.said)
+        chunk.outputs += [
+            Record(group.inbox, p, None, None, ((TICK, mark),), max(head.time, 0), order)
+            for group in self._downstream
+            for p in range(group.partitions)
+        ]
+
+    @property
+    def gate(self) -> Instant:
+        """What is later in a topic other than the inbox waits: somebody upstream is so late that what it will say belongs before it."""
+        return self._limit(self.head) + self._options.lateness_ms
+
+    @property
+    def idles(self) -> bool:
+        """Those downstream know that there is nothing to wait for."""
+        return self.head.told == IDLE or not self._downstream
+
+    def _place(self, records: Sequence[Record], read: Sequence[Read]) -> None:
+        """Give them their places in time: the greatest event time seen so far. An unbelievable clock moves nothing."""
+        now, jump_ms = self.head.time, self._options.jump_ms
+        for record, item in zip(records, read, strict=True):
+            what = item.what
+            if item.tick:
+                pass
+            elif what is None:
+                now = max(now, record.timestamp)
+            elif not isinstance(what, Bad) and now < what.at and (now < 0 or what.at <= now + jump_ms):
+                now = what.at
+            record.order = Order(now, record.order.source, 0)
 
     def _finish(self, chunk: Chunk, taken: Sequence[Record], new: dict[bytes, None]) -> Work:
         head, options = chunk.head, self._options
@@ -170,7 +260,7 @@ class Task:
         self._dedup.remember(new, head.chunk, batch, changelog)
         self.rows.write(chunk.changed, batch, changelog)
         changelog.append((b"h", encode_head(head)))
-        offsets = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in taken}
+        offsets = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in taken if record.offset >= 0}
         return Work(chunk, len(taken), Outbox(chunk.outputs, changelog, offsets), batch)
 
     def done(self, work: Work, changelog_end: int) -> None:
@@ -186,8 +276,8 @@ class Task:
 
     def _read(self, record: Record) -> Read:
         """Decode it, and find out whom it concerns."""
-        if record.topic == self.group.inbox and record.value is None and record.headers[:1] == ((TICK, b""),):
-            return Read(None)
+        if record.value is None and record.topic == self.group.inbox and record.headers and record.headers[0][0] == TICK:
+            return Read(None, tick=record.headers[0][1])
         if record.order.source == self._source and record.topic in self._only_ours:
             return Read(None, own=True)
         what = record.read
@@ -246,7 +336,8 @@ class Task:
             chunk.write_letter(record, Failure(what.reason, "Bad", what.text, field=what.field), at)
             return "dead." + what.reason
         if what.at > at + self._options.jump_ms:
-            text = f"timestamp: more than {self._options.jump_ms // HOUR_MS} hours ahead of everything seen so far"
+            hours = self._options.jump_ms // HOUR_MS
+            text = f"timestamp: more than {hours} hours ahead of everything before it; if it is right, raise ORDERFLOW_CLOCK_JUMP_DAYS"
             chunk.write_letter(record, Failure("invalid", "Invalid", text, field="timestamp"), at)
             return "dead.invalid"
         for group, key in item.forward:

@@ -31,6 +31,8 @@ class Order(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
 
 FED = 0
 START = Order(-1, 0, 0)
+UNPLACED = -1
+"""Instead of a time: its reader finds it, where the log has no order of time (`Task.work`)."""
 
 
 class Record(msgspec.Struct, array_like=True):

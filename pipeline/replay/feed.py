@@ -3,16 +3,18 @@
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from pipeline.clock import Clock
 from pipeline.embedded import Embedded
 from pipeline.log.record import Headers, Record
 from pipeline.problem import Problem
 from schemas.codec import Bad, decode, event_time, parse_instant
+from schemas.codec.instants import END
+from schemas.fields import LARGEST_NUMBER
 from schemas.message import Envelope, Instant, Invalid
 from schemas.topics import CARRIER
 
@@ -50,6 +52,7 @@ class _Line(msgspec.Struct):
     key_base64: Raw = Raw(b"null")
     headers: Raw = Raw(b"null")
     timestamp: Raw = Raw(b"null")
+    partition: Raw = Raw(b"null")
 
     @property
     def is_record(self) -> bool:
@@ -60,6 +63,9 @@ class _Line(msgspec.Struct):
 
 
 _line = msgspec.json.Decoder(_Line).decode
+_topic = msgspec.json.Decoder[str | None](str | None).decode
+_partition = msgspec.json.Decoder(Annotated[int, Meta(ge=0, le=LARGEST_NUMBER)] | None).decode
+"""It is checked and no more: the key decides."""
 _any = msgspec.json.Decoder().decode
 
 
@@ -72,22 +78,22 @@ class _Record(NamedTuple):
 
 
 def _record(line: bytes) -> _Record | None:
-    """The line as a record; None for a bare event, and for what is no JSON."""
+    """The line as a record; None for a bare event, and for what cannot be one: read as an event, that is malformed."""
     if b'"value' not in line:  # nearly all are bare events
         return None
     try:
         said = _line(line)
         if not said.is_record:
             return None
-        topic, timestamp = _any(said.topic), _any(said.timestamp)
+        _partition(said.partition)
         return _Record(
-            topic if isinstance(topic, str) else None,
+            _topic(said.topic),
             _bytes(said.key, said.key_base64),
             _bytes(said.value, said.value_base64),
             _headers(_any(said.headers)),
-            _milliseconds(timestamp),
+            _milliseconds(_any(said.timestamp)),
         )
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Invalid):
         return None
 
 
@@ -134,13 +140,14 @@ def _header(value: object) -> bytes | None:
 
 
 def _milliseconds(said: object) -> int | None:
-    """A record's own time: milliseconds, or ISO 8601."""
+    """A record's own time, where it has one: milliseconds, or ISO 8601. Raises Invalid, also outside the years of events."""
+    if said is None:
+        return None
     if isinstance(said, str):
-        try:
-            return parse_instant(said)
-        except Invalid:
-            return None
-    return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < 1 << 62 else None
+        return parse_instant(said)
+    if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < END:
+        return said
+    raise Invalid("timestamp", "not milliseconds of a year from 1970 to 2200")
 
 
 def time_of(line: bytes) -> Instant | None:

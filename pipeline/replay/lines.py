@@ -115,6 +115,10 @@ def opened(names: Sequence[str]) -> Iterator[list[Source]]:
     try:
         for name in names:
             try:
+                if not name:
+                    raise Problem(
+                        "A file without a name cannot be read; nothing was started.", "Name files that can be read; - is standard input."
+                    )
                 if name == STDIN and sys.stdin is None:
                     raise Problem("-: there is no standard input.", "Pipe a file into it, or name one.")
                 file = sys.stdin.buffer if name == STDIN else Path(name).open("rb")  # noqa: SIM115  # closed with its source

@@ -6,19 +6,22 @@ task, offsets are committed in the chunk's own transaction, and a table is the s
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import faust
 from faust.serializers.schemas import Schema
 from faust.stores.base import Store
 from faust.tables.manager import TableManager
 from faust.transport.consumer import Consumer, TransactionManager
+from faust.transport.producer import Producer
 from faust.types import TP, ConsumerMessage, EventT, Message
 from faust.types.transports import SchedulingStrategyT
 
+from pipeline.engine.head import IDLE
 from pipeline.engine.plan import Group
 from pipeline.engine.task import Task
 from pipeline.log.record import Record
+from schemas.message import Instant
 
 
 class TaskChunk(NamedTuple):
@@ -26,6 +29,8 @@ class TaskChunk(NamedTuple):
 
     task: Task
     records: Sequence[Record]
+    horizon: Instant = IDLE
+    """No input has anything earlier to be read."""
 
 
 class ChunkScheduler(SchedulingStrategyT):
@@ -67,10 +72,62 @@ class ChunkConsumer(Consumer):
     flowing: frozenset[TP] = frozenset()
     """Where to fetch from. At the end of a recovery Faust resumes the inputs, waits, and then empties all queues (tables/recovery.py,
     `on_recovery_completed`): a chunk that was fetched while it waited would be lost, and the next one would be committed past it."""
+    recover: Callable[[set[TP]], Awaitable[None]]
+    """Reads these changelog partitions up to their ends."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as in Faust
+        super().__init__(*args, **kwargs)
+        self.news = asyncio.Event()
+        """There may be a chunk to fetch."""
+        self.in_flight: set[Task] = set()
+        """The tasks that have a chunk: they get no other one before they are `free`."""
+
+    def free(self, task: Task) -> None:
+        self.in_flight.discard(task)
+        self.news.set()
 
     def resume_flow(self) -> None:
         super().resume_flow()
         self.flowing = frozenset(self._get_active_partitions())
+        self.news.set()
+
+    def stop_flow(self) -> None:
+        super().stop_flow()
+        self.flowing = frozenset()
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[TaskChunk]]:  # noqa: ASYNC109  # as in Faust
+        if not self.flow_active:
+            return {}
+        self.news.clear()
+        found = self.cut((active_partitions or set()) & self.flowing)
+        if not found:
+            await self.wait_first(self.news.wait(), self.suspend_flow.wait(), timeout=timeout)
+        by_tp: dict[TP, list[TaskChunk]] = {}
+        for chunk in found:
+            self.in_flight.add(chunk.task)
+            last = chunk.records[-1]
+            by_tp.setdefault(TP(last.topic, last.partition), []).append(chunk)
+        return by_tp
+
+    def cut(self, active: set[TP]) -> list[TaskChunk]:
+        """Chunks of what is there, for tasks that have none; reading goes on behind them."""
+        raise NotImplementedError
+
+    def idle(self, task: Task) -> bool:
+        """It has no chunk, and there is nothing to make one of."""
+        raise NotImplementedError
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """Recovers, and says that there is nothing left to recover.
+
+        Faust asks when the group is joined and heartbeats run, and waits (tables/recovery.py, `_build_highwaters`). Stock would read on
+        until an offset that markers and aborted records never let it reach.
+        """
+        await self.recover(set(partitions))
+        return dict.fromkeys(partitions, 0)
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        return dict.fromkeys(partitions, 0)
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ANN401, ARG002, FBT001, FBT002  # as in Faust
         return False
@@ -94,16 +151,31 @@ class ChunkConsumer(Consumer):
         )
 
 
-class TaskTransactions(TransactionManager):
-    """Calls `reset` for each assignment, before tables are recovered (app/base.py, `_on_partitions_assigned`).
+class SilentProducer(Producer):
+    """Faust itself sends nothing: what a chunk says goes with its transaction."""
 
-    Faust asks it only if `app.in_transaction`, which takes `processing_guarantee="exactly_once"` and `app.in_worker`.
+    async def flush(self) -> None:
+        """Nothing is buffered."""
+
+    async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:  # noqa: ANN401  # as in Faust
+        """Topics are there before a worker starts."""
+
+    def supports_headers(self) -> bool:
+        return True
+
+
+class TaskTransactions(TransactionManager):
+    """Calls `drain` before tasks are given up, and `reset` for each assignment, before tables are recovered.
+
+    See app/base.py, `_on_partitions_revoked` and `_on_partitions_assigned`. Faust asks it only if `app.in_transaction`, which takes
+    `processing_guarantee="exactly_once"` and `app.in_worker`.
     """
 
+    drain: Callable[[], Awaitable[None]]
     reset: Callable[[set[TP]], Awaitable[None]]
 
-    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Nothing is buffered here."""
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:  # noqa: ARG002  # as in Faust
+        await self.drain()
 
     async def on_rebalance(self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP]) -> None:  # noqa: ARG002  # as in Faust
         await self.reset(assigned)
@@ -115,19 +187,14 @@ class TaskTransactions(TransactionManager):
         return True
 
 
-class TaskStore(Store[bytes, bytes]):
-    """Faust's recovery writes through here; the engine reads and writes the store itself."""
+class NoStore(Store[bytes, bytes]):
+    """Faust keeps nothing: the engine reads, writes and recovers the state."""
 
-    tasks: Mapping[int, Task] = {}
+    def persisted_offset(self, tp: TP) -> int | None:  # noqa: ARG002  # as in Faust
+        return None
 
-    def persisted_offset(self, tp: TP) -> int | None:
-        end = self.tasks[tp.partition].head.changelog_end
-        return None if end < 0 else end
-
-    def apply_changelog_batch(self, batch: Iterable[EventT[Any]], to_key: Any, to_value: Any) -> None:  # noqa: ANN401, ARG002  # as in Faust
-        for event in batch:
-            chunk = cast("TaskChunk", event.message.value)
-            chunk.task.recover(chunk.records)
+    def apply_changelog_batch(self, batch: Iterable[EventT[Any]], to_key: Any, to_value: Any) -> None:  # noqa: ANN401  # as in Faust
+        """No changelog is read through Faust."""
 
     def reset_state(self) -> None:
         """State is wiped by the task that finds it wrong."""
@@ -158,15 +225,13 @@ class TaskStore(Store[bytes, bytes]):
 
 
 class GroupTable(faust.Table):  # type: ignore[type-arg]  # not subscriptable at run time
-    """The state of a group: as many partitions as tasks, one changelog."""
+    """What Faust must know of a group's state: how many partitions it has, and its changelog, which is assigned with the inputs."""
 
-    def __init__(self, app: faust.App, group: Group, tasks: Mapping[int, Task]) -> None:
-        self.group_tasks = tasks
+    def __init__(self, app: faust.App, group: Group) -> None:
         super().__init__(
             app,
             name=group.name,
             partitions=group.partitions,
-            recovery_buffer_size=2,  # of chunks; with 1 Faust would go on reading the changelog after recovery (tables/recovery.py)
             changelog_topic=app.topic(
                 group.changelog,
                 schema=ChunkSchema(),
@@ -178,10 +243,8 @@ class GroupTable(faust.Table):  # type: ignore[type-arg]  # not subscriptable at
             ),
         )
 
-    def _new_store(self) -> TaskStore:
-        store = TaskStore("memory://", self.app, self, loop=self.loop)
-        store.tasks = self.group_tasks
-        return store
+    def _new_store(self) -> NoStore:
+        return NoStore("memory://", self.app, self, loop=self.loop)
 
 
 class EagerTables(TableManager):
@@ -190,8 +253,3 @@ class EagerTables(TableManager):
     async def on_start(self) -> None:
         await self._update_channels()
         await self.recovery.start()
-
-
-async def halt() -> None:
-    """Never returns: an agent that returned would have its chunk acknowledged, and one that raised too."""
-    await asyncio.Event().wait()

@@ -1,24 +1,25 @@
 """Faust's transport over the log in this process."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, ClassVar, cast
 
 import faust
 from aiokafka.cluster import ClusterMetadata
 from faust.assignor.partition_assignor import PartitionAssignor
 from faust.transport import base
-from faust.transport.producer import Producer
 from faust.types import TP
 from yarl import URL
 
 from pipeline.engine.task import Task
 from pipeline.log.memory import MemoryLog
-from pipeline.log.record import Record, TopicPartition
-from pipeline.worker.hooks import ChunkConsumer, TaskChunk, TaskTransactions
+from pipeline.log.record import Outbox, Record, TopicPartition
+from pipeline.worker.app import Worker
+from pipeline.worker.hooks import ChunkConsumer, SilentProducer, TaskChunk, TaskTransactions
+from pipeline.worker.link import Part, Span
 
-RECOVERY_CHUNK = 5_000
-"""Changelog records per message."""
+RECOVERY_RECORDS = 5_000
+"""Changelog records read at a time."""
 
 
 class _Cluster:
@@ -44,8 +45,7 @@ class MemoryConsumer(ChunkConsumer):
         self._assignment: set[TP] = set()
         self._positions: dict[TP, int] = {}
         self._joining: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
-        self._log.on_news(self._news.set)
+        self._log.on_news(self.news.set)
 
     # --- membership
 
@@ -96,46 +96,18 @@ class MemoryConsumer(ChunkConsumer):
     def highwater(self, tp: TP) -> int:
         return self._log.end(TopicPartition(*tp))
 
-    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
-        """One after the last record: the marker behind it would never be read, and recovery would wait for it."""
-        return {tp: max(self.highwater(tp) - 1, 0) for tp in partitions}
-
-    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        return {tp: self._log.start(TopicPartition(*tp)) for tp in partitions}
-
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:  # noqa: ARG002  # as in Faust
         return False
 
     # --- fetching
 
-    def resume_flow(self) -> None:
-        super().resume_flow()
-        self._news.set()
-
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[TaskChunk]]:  # noqa: ASYNC109  # as in Faust
-        if not self.flow_active:
-            return {}
-        found = self._poll(active_partitions or set())
-        if not found:
-            self._news.clear()
-            await self.wait_first(self._news.wait(), self.suspend_flow.wait(), timeout=timeout)
-            found = self._poll(active_partitions or set()) if not self.suspend_flow.is_set() else {}
-        return found
-
-    def _poll(self, active: set[TP]) -> dict[TP, list[TaskChunk]]:
-        found: dict[TP, list[TaskChunk]] = {}
-        active = active & self.flowing
+    def cut(self, active: set[TP]) -> list[TaskChunk]:
+        found: list[TaskChunk] = []
         for task in self.transport.tasks:
-            changelog = TP(*task.changelog)
-            if changelog in active:
-                records = self._log.fetch(task.changelog, self._positions.get(changelog, 0), RECOVERY_CHUNK)
-            else:
-                records = self._merge(task, active)
-            if records:
-                last = records[-1]
-                found.setdefault(TP(last.topic, last.partition), []).append(TaskChunk(task, records))
-                for topic, offset in {record.topic: record.offset for record in records}.items():
-                    self._positions[TP(topic, task.partition)] = offset + 1
+            if task not in self.in_flight and (records := self._merge(task, active)):
+                found.append(TaskChunk(task, records))
+                for record in records:
+                    self._positions[TP(record.topic, record.partition)] = record.offset + 1
         return found
 
     def _merge(self, task: Task, active: set[TP]) -> list[Record]:
@@ -166,24 +138,11 @@ class MemoryConsumer(ChunkConsumer):
         """Nothing is held."""
 
 
-class MemoryProducer(Producer):
-    """Faust itself sends nothing: what a chunk says goes with its transaction."""
-
-    async def flush(self) -> None:
-        """Nothing is buffered."""
-
-    async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:  # noqa: ANN401  # as in Faust
-        """The plan has created all topics."""
-
-    def supports_headers(self) -> bool:
-        return True
-
-
 class MemoryTransport(base.Transport):
     """One app over one log."""
 
     Consumer: ClassVar[type[MemoryConsumer]] = MemoryConsumer
-    Producer: ClassVar[type[MemoryProducer]] = MemoryProducer
+    Producer: ClassVar[type[SilentProducer]] = SilentProducer
     TransactionManager: ClassVar[type[TaskTransactions]] = TaskTransactions
     driver_version = "in-process"
     default_port = 0
@@ -193,3 +152,36 @@ class MemoryTransport(base.Transport):
         self.log = log
         self.tasks = tuple(tasks)
         self.chunk_records = chunk_records
+
+
+class MemoryLink:
+    """A worker's way to the log in this process."""
+
+    url = "memory://"
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self._epochs: dict[str, int] = {}
+
+    def transport(self, app: faust.App, worker: Worker) -> MemoryTransport:
+        return MemoryTransport(app, self._log, worker.tasks.values(), chunk_records=worker.options.chunk_records)
+
+    async def begin(self, transactional_id: str, changelog: TopicPartition) -> int:
+        self._epochs[transactional_id] = self._log.begin(transactional_id)
+        return self._log.end(changelog)
+
+    async def commit(self, transactional_id: str, outbox: Outbox, changelog: TopicPartition) -> int:
+        return self._log.commit(transactional_id, self._epochs[transactional_id], outbox, changelog)
+
+    async def changelogs(self, wanted: Mapping[TopicPartition, Span]) -> AsyncIterator[Part]:
+        for tp, (start, end) in wanted.items():
+            position = start
+            while records := self._log.fetch(tp, position, RECOVERY_RECORDS):
+                position = records[-1].offset + 1
+                yield Part(tp, records, position)
+                await asyncio.sleep(0)
+            if end is None:
+                raise NotImplementedError("there are no standbys in this process")
+
+    async def close(self) -> None:
+        """Nothing is held."""

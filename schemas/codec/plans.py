@@ -1,17 +1,25 @@
 """How each type is read and written, worked out once: its decoder, other names to look for, what it borrows, its aggregate."""
 
+import re
+from typing import get_args
+
 import msgspec
 
 from schemas.codec.bad import Bad, invalid
 from schemas.codec.draft import Draft
 from schemas.codec.limits import printable, readable
 from schemas.codec.synonyms import camel, names_of, renamed
+from schemas.fields import Amount
 from schemas.message import Invalid, Message
 from schemas.topics import CARRIER, topic_of
 
 _AGGREGATES = {"order_id": "Order", "user_id": "User", "customer_id": "Customer", "rule_id": "Rule"}
 NOT_AN_ORDER = frozenset({"payment", "user", "customer"})
 """Aggregates (in lower case) whose id is never taken for an order's."""
+_DECIMAL = r"-?+[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+"
+"""An amount in a string. Python's Decimal takes more: spaces, a plus, underscores, the digits of any script."""
+_is_decimal = re.compile(_DECIMAL).fullmatch
+_text = msgspec.json.Decoder(str).decode
 
 
 class Plan:
@@ -47,6 +55,8 @@ class Plan:
         self.needs_order_id = "order_id" in fields and fields["order_id"].required
         self.has_payment_id = "payment_id" in fields
         self.has_items = "items" in fields
+        self.amounts = tuple(name for name, field in fields.items() if Amount in (field.type, *get_args(field.type)))
+        self._odd_amount = re.compile(rf'(?:{"|".join(self.amounts)})"\s*+:\s*+"(?!{_DECIMAL}")'.encode()).search
         self.has_event_ids = "event_ids" in fields
 
     def read_quickly(self, draft: Draft) -> Message | None:
@@ -56,6 +66,8 @@ class Plan:
         try:
             message: Message = self.decode(draft.payload)
         except (msgspec.DecodeError, RecursionError):
+            return None
+        if self.amounts and self._odd_amount(draft.payload):
             return None
         # An optional field that has its default could be there under another name, or be the aggregate.
         for field, default, other_names in self.may_be_elsewhere:
@@ -77,6 +89,10 @@ class Plan:
             self._borrow(said, msgspec.Raw(msgspec.json.encode(aggregate_id)), aggregate_type.lower())
         for lift in self.kind.wire.lifts[version - 1 :]:
             said = lift(said)
+        for field in self.amounts:
+            written = bytes(said.get(field, b""))
+            if written.startswith(b'"') and not _is_decimal(_text(written)):
+                raise Bad("invalid", f"payload.{field}", "not a plain decimal number")
         try:
             return self.decode(msgspec.json.encode(said))
         except msgspec.ValidationError as error:

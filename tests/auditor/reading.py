@@ -49,6 +49,7 @@ BY_DIGITS = {
 }
 DIGITS = {currency: digits for digits, currencies in BY_DIGITS.items() for currency in currencies.split()}
 """ISO 4217: digits of the minor unit."""
+DECIMAL = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 MOST_MINOR = 10**15
 MOST_QUANTITY = 1_000_000
 
@@ -212,6 +213,8 @@ def is_line(told: object) -> bool:
 def amount(told: object) -> Decimal:
     """The decimal that was written. Raises Bad."""
     if isinstance(told, bool) or not isinstance(told, int | str | Decimal):
+        raise Bad("invalid")
+    if isinstance(told, str) and not re.fullmatch(DECIMAL, told):
         raise Bad("invalid")
     try:
         value = Decimal(told)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app, running
+from pipeline.cli.say import version
 from pipeline.replay import report
 from pipeline.settings import Settings, variable_of
 from tests.replay.making import ROOT, happy, write
 
 DEMO = ROOT / "samples" / "demo.jsonl"
+ORDERFLOW = (sys.executable, "-m", "pipeline")
 COMMANDS = ("demo", "replay", "order", "generate", "bench", "settings", "schema export", "schema check")
 
 
@@ -58,6 +61,56 @@ def test_help_is_quick() -> None:
     code = f"import sys; from pipeline.cli import app; print([m for m in ({heavy}) if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """One line, and exit 0."""
+    result = orderflow("--version")
+    assert (result.exit_code, result.stdout) == (0, f"orderflow {version()}\n")
+
+
+@pytest.mark.parametrize("command", ["generate --orders 1", "schema check", "settings", "order o-1"])
+def test_every_command_tells_of_a_variable_that_sets_nothing(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line on standard error, with what may have been meant."""
+    monkeypatch.setenv("ORDERFLOW_SAGGA", "choreographed")
+    monkeypatch.setenv("ORDERFLOW_XYZ", "1")
+    first, second, *_ = orderflow(*command.split()).stderr.splitlines()
+    assert first == "orderflow: ORDERFLOW_SAGGA is not a setting; did you mean ORDERFLOW_SAGA?"
+    assert second == "orderflow: ORDERFLOW_XYZ is not a setting; `orderflow settings` prints them all."
+
+
+def test_a_dot_env_that_is_no_text_exits_2(tmp_path: Path) -> None:
+    """Two lines: which file, why, and what to do."""
+    (tmp_path / ".env").write_bytes(b"ORDERFLOW_SAGA=\xff\n")
+    result = orderflow("settings")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        f"orderflow: {tmp_path / '.env'}: cannot be read: not UTF-8 text.",
+        "Mend the file, or remove it.",
+    ]
+
+
+SPEAKING = ["--help", "settings --json", "schema export", "generate --orders 500"]
+"""Little and much, from all who print."""
+
+
+@pytest.mark.parametrize("command", SPEAKING)
+def test_a_full_disk_under_standard_output_exits_1(command: str) -> None:
+    """One line on standard error, and no traceback."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*ORDERFLOW, *command.split()], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False, timeout=30)
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert done.stderr.startswith(b"orderflow: standard output")
+
+
+@pytest.mark.parametrize("command", SPEAKING)
+def test_a_pipe_that_nobody_reads_ends_a_command_quietly(command: str) -> None:
+    """As in `orderflow ... | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run([*ORDERFLOW, *command.split()], cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, check=False, timeout=30)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 # --- replay
@@ -111,6 +164,13 @@ def test_an_unreadable_file_starts_nothing(tmp_path: Path) -> None:
     assert result.stderr.startswith(f"orderflow: {tmp_path / 'gone.jsonl'}: No such file")
     assert len(result.stderr.splitlines()) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["good.jsonl"]
+
+
+def test_a_file_without_a_name_is_refused() -> None:
+    """An empty name is a variable that was not set, and not the current folder."""
+    result = orderflow("replay", "")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 2)
+    assert "without a name" in result.stderr
 
 
 def test_what_breaks_off_on_standard_input_is_reported_and_exits_2(tmp_path: Path) -> None:
@@ -205,14 +265,12 @@ def test_an_order_needs_a_folder_with_state(tmp_path: Path) -> None:
 
 
 def test_settings_are_printed_with_their_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a table and as JSON; a misspelt variable is told on standard error."""
+    """As a table and as JSON."""
     monkeypatch.setenv("ORDERFLOW_SAGA", "choreographed")
-    monkeypatch.setenv("ORDERFLOW_SAGGA", "choreographed")
     result = orderflow("settings", "--json")
     said = report_of(result)
     assert said["saga"] == {"variable": "ORDERFLOW_SAGA", "value": "choreographed", "source": "env"}
     assert said["group"]["source"] == "default"
-    assert "ORDERFLOW_SAGGA" in result.stderr
     assert "ORDERFLOW_LATENESS_SECONDS" in orderflow("settings").stdout
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr
 from agents.orders import Timeouts
 from pipeline.engine.options import HOUR_MS
 from pipeline.problem import Problem
-from pipeline.settings import MASK, Settings, load, origins, shown, unknown_variables, variable_of
+from pipeline.settings import MASK, Settings, load, origins, shown, strangers, variable_of
 
 
 class WithSecret(Settings):
@@ -65,6 +65,7 @@ def test_an_option_that_was_not_given_sets_nothing(monkeypatch: pytest.MonkeyPat
         ("ORDERFLOW_GROUP", "a/b"),
         ("ORDERFLOW_CHUNK_RECORDS", "0"),
         ("ORDERFLOW_LOG_LEVEL", "loud"),
+        *((variable_of(name), str(365 * 86_400 + 1)) for name in Settings.model_fields if name.endswith("_timeout_seconds")),
     ],
 )
 def test_a_bad_setting_is_named_with_its_source_and_value(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
@@ -84,6 +85,14 @@ def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         load(WithSecret)
 
 
+def test_a_dot_env_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Its whole path, because nobody named it."""
+    (tmp_path / ".env").write_bytes(b"ORDERFLOW_SAGA=\xff\n")
+    with pytest.raises(Problem) as caught:
+        load()
+    assert caught.value.what == f"{tmp_path / '.env'}: cannot be read: not UTF-8 text."
+
+
 def test_a_secret_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in the list of settings nor in what is said about a bad one."""
     (tmp_path / "token").write_text("hunter2\n")
@@ -101,10 +110,12 @@ def test_a_secret_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_misspelt_variable_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable of ours that sets nothing is told; all the others are other people's."""
+    """A variable of ours that sets nothing is told, with the nearest that would; all the others are other people's."""
     monkeypatch.setenv("ORDERFLOW_LATENES_SECONDS", "3")
     monkeypatch.setenv("ORDERFLOW_SAGA_FILE", "x")
-    assert unknown_variables() == ["ORDERFLOW_LATENES_SECONDS"]
+    monkeypatch.setenv("orderflow_group", "x")
+    monkeypatch.setenv("OTHER_SAGA", "x")
+    assert strangers() == ["ORDERFLOW_LATENES_SECONDS is not a setting; did you mean ORDERFLOW_LATENESS_SECONDS?"]
 
 
 def test_settings_become_limits_and_deadlines_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:

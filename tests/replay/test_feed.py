@@ -15,6 +15,12 @@ from tests.replay.making import event, happy, run
 
 CREATED = happy("o-1")[0]
 AT = parse_instant("2025-10-29T10:00:00.000Z")
+NO_RECORD: dict[str, tuple[Any, ...]] = {
+    "topic": (5, True, ["order.events"], {}),
+    "timestamp": (-1, 1.5, True, [], 1 << 62, 10**400, "yesterday", ""),
+    "partition": (-1, 1.5, True, "2", 1 << 31),
+}
+"""What these members of a record never say."""
 
 
 def as_record(**members: Any) -> bytes:
@@ -38,6 +44,25 @@ def test_a_record_without_topic_or_key_gets_them_from_its_event() -> None:
     """What a record does not say its event says."""
     for record in (as_record(value=CREATED.decode()), as_record(topic=None, key=None, value=CREATED.decode())):
         assert draft(record)[:3] == ("order.events", b"o-1", CREATED)
+
+
+@pytest.mark.parametrize(("member", "said"), [(member, said) for member, all_said in NO_RECORD.items() for said in all_said])
+def test_a_record_that_cannot_be_one_is_malformed(member: str, said: object) -> None:
+    """A topic that is no name, a time that is none, a partition that is no number: the whole line is one dead letter."""
+    line = as_record(**{"topic": "order.events", "key": "o-1", "value": json.loads(CREATED), member: said})
+    assert draft(line)[:5] == (None, None, line, (), None)
+    report = run([line])
+    assert (report.records, report.applied, report.dead_letters, report.problems) == (1, 0, {"malformed": 1}, [])
+
+
+@pytest.mark.parametrize(
+    "members",
+    [{"topic": "nobody.knows"}, {"topic": None, "timestamp": None, "partition": None}, {"timestamp": "2025-10-29T10:00:00Z"}],
+    ids=str,
+)
+def test_a_record_need_not_say_where_it_was(members: dict[str, Any]) -> None:
+    """Null is as good as absent, a time may be ISO 8601, and of a topic that nobody knows the type decides."""
+    assert run([as_record(value=json.loads(CREATED), **members)]).applied == 1
 
 
 @pytest.mark.parametrize("mark", ["payload", "data", "event_id", "eventId", "specversion"])

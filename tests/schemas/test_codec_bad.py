@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.codec import decode, event_time
 from schemas.codec.bad import LONGEST_WORDS
 from schemas.codec.limits import DEEPEST, LARGEST_RECORD_BYTES
+from schemas.payments import PaymentProcessed
 from tests.schemas.loader import SAMPLES, Sample
 from tests.schemas.makers import LEFT_OUT, PAYMENT, bad, event, heard, paying, refusal
 
@@ -125,7 +126,19 @@ INVALID: dict[str, tuple[bytes, str]] = {
     "amount sNaN": (paying(amount="sNaN"), "payload.amount"),
     "amount infinite": (paying(amount="Infinity"), "payload.amount"),
     "amount negative": (paying(amount="-0.01"), "payload.amount"),
-    "amount minus nothing": (with_amount(b"-0.00"), "payload.amount"),
+    "amount with underscores": (paying(amount="1_0.0_0"), "payload.amount"),
+    "amount in full-width digits": (paying(amount="\uff11\uff12.30"), "payload.amount"),
+    "amount in Arabic digits": (paying(amount="\u0661\u0662"), "payload.amount"),
+    "amount with a space before": (paying(amount=" 12.30"), "payload.amount"),
+    "amount with a space behind": (paying(amount="12.30 "), "payload.amount"),
+    "amount with a line end": (paying(amount="12.30\n"), "payload.amount"),
+    "amount with a plus": (paying(amount="+5"), "payload.amount"),
+    "amount without a whole part": (paying(amount=".5"), "payload.amount"),
+    "amount with a bare point": (paying(amount="5."), "payload.amount"),
+    "amount in hexadecimal": (paying(amount="0x10"), "payload.amount"),
+    "total with a plus": (creating(total="+5"), "payload.total"),
+    "total under another name": (creating(total=LEFT_OUT, totalAmount="5_0"), "payload.total"),
+    "price with a plus": (event(event_type="ItemAdded", payload={"order_id": "o", "sku": "A", "price": "+1"}), "payload.price"),
     "amount huge": (with_amount(b"1e400"), "payload.amount"),
     "amount huge in words": (paying(amount="1e400"), "payload.amount"),
     "amount out of any range": (with_amount(b"1e99999999999999999999"), "payload.amount"),
@@ -182,6 +195,22 @@ def test_invalid(raw: bytes, field: str) -> None:
     refused = bad(raw)
     assert (refused.reason, refused.field) == ("invalid", field)
     assert refused.text.startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("written", [b"0", b"0.00", b"-0", b"-0.0", b"-0.00", b'"0"', b'"-0"', b'"-0.00"', b'"-0e1"'])
+def test_minus_nothing_is_nothing(written: bytes) -> None:
+    """A sign before zero says nothing, in a number and in a string; what the range allows decides."""
+    said = heard(with_amount(written)).payload
+    assert isinstance(said, PaymentProcessed)
+    assert said.amount_minor("USD") == 0
+
+
+@pytest.mark.parametrize("written", [b"12.30", b"1.23e1", b'"12.30"', b'"12.3"', b'"0012.30"', b'"1.23e1"', b'"123E-1"', b'"1\\u0032.3"'])
+def test_an_amount_is_a_number_or_the_same_in_a_string(written: bytes) -> None:
+    """ASCII digits, a point, an exponent: as JSON writes a number, however the string is escaped."""
+    said = heard(with_amount(written)).payload
+    assert isinstance(said, PaymentProcessed)
+    assert said.amount_minor("USD") == 1230
 
 
 def test_the_limits_themselves_are_allowed() -> None:

@@ -1,0 +1,385 @@
+"""Faust's transport over Kafka: membership of the group, and the inputs of each task as chunks in the order of time.
+
+Written against aiokafka 0.14.0. The consumer runs in the worker's own loop: a thread of its own (stock) costs a hop per call, and the
+global interpreter lock lets it run beside the engine anyway only while that waits.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, ClassVar, TypeAlias, cast
+
+import faust
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from faust.transport import base
+from faust.types import TP
+from yarl import URL
+
+from pipeline.engine.head import IDLE
+from pipeline.engine.task import Task
+from pipeline.log.kafka import BATCH_BYTES, Kafka, Writer, batches_of, record_of, send
+from pipeline.log.record import Outbox, TopicPartition
+from pipeline.problem import Problem
+from pipeline.worker.app import Worker
+from pipeline.worker.hooks import ChunkConsumer, SilentProducer, TaskChunk, TaskTransactions
+from pipeline.worker.link import Part, Span
+from schemas.message import Instant
+
+LOG = logging.getLogger("orderflow.kafka")
+
+Raw: TypeAlias = ConsumerRecord[Any, Any]
+
+POLL_MS = 200
+FETCH_WAIT_MS = 50
+HEARTBEAT_MS = 1_000
+BUFFERED_CHUNKS = 2
+"""Of raw records per task; its inputs are not read on beyond."""
+FOREVER_MS = 1 << 30
+"""Between two polls: whoever has nothing to do stays a member."""
+
+
+class _Rebalances(ConsumerRebalanceListener):
+    """What Faust does when partitions come and go (transport/drivers/aiokafka.py, its listener)."""
+
+    def __init__(self, consumer: "KafkaConsumer") -> None:
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: Iterable[KafkaPartition]) -> None:
+        consumer = self._consumer
+        consumer.app.on_rebalance_start()
+        await consumer.stop_reading()
+        await consumer.on_partitions_revoked({TP(*tp) for tp in revoked})
+
+    async def on_partitions_assigned(self, assigned: Iterable[KafkaPartition]) -> None:
+        consumer = self._consumer
+        kafka = consumer.kafka
+        kafka.pause(*assigned)
+        generation = consumer.app.consumer_generation_id = cast("GroupCoordinator", kafka._coordinator).generation  # noqa: SLF001  # as Faust does
+        await consumer.on_partitions_assigned({TP(*tp) for tp in assigned}, generation)
+
+
+class KafkaConsumer(ChunkConsumer):
+    """A member of the group."""
+
+    transport: "KafkaTransport"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as in Faust
+        super().__init__(*args, **kwargs)
+        self._link = self.transport.link
+        self._worker = self.transport.worker
+        self._buffers: dict[TopicPartition, deque[Raw]] = {}
+        self._lagging: set[TopicPartition] = set()
+        """Inputs whose next record may already be on the broker: nobody may overtake it."""
+        self._room = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def kafka(self) -> AIOKafkaConsumer:
+        return self._link.consumer
+
+    # --- membership
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        await self._link.join(self.app.assignor)
+        self.kafka.subscribe(sorted(topics), listener=_Rebalances(self))
+
+    def assignment(self) -> set[TP]:
+        return {TP(*tp) for tp in self.kafka.assignment()} if self._link.joined else set()
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        await self.stop_reading()
+
+    # --- offsets
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Each input goes on where the state of its task ends. Raises Problem where that is not what the group has committed."""
+        inputs = [tp for task in self._worker.assigned for tp in task.inputs]
+        committed = await asyncio.gather(*(self.kafka.committed(KafkaPartition(*tp)) for tp in inputs))
+        begins = await self.kafka.beginning_offsets([KafkaPartition(*tp) for tp in inputs])
+        known = dict(zip(inputs, committed, strict=True))
+        positions: dict[TopicPartition, int] = {}
+        for task in self._worker.assigned:
+            for tp in task.inputs:
+                offset = self._link.position(task, tp, known[tp], begins[KafkaPartition(*tp)])
+                self.kafka.seek(KafkaPartition(*tp), offset)
+                positions[tp] = offset
+        self._buffers = {tp: deque() for tp in inputs}
+        self._lagging = set(inputs)
+        self.kafka.resume(*(KafkaPartition(*tp) for tp in inputs))
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read())
+        return {TP(*tp): offset for tp, offset in positions.items()}
+
+    async def perform_seek(self) -> None:
+        try:
+            await super().perform_seek()
+        except Problem as problem:  # Faust would begin again, for ever
+            self._worker.fail(problem)
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        raise NotImplementedError
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Of changelogs only, which are read elsewhere."""
+
+    async def seek_to_beginning(self, *partitions: TP) -> None:
+        raise NotImplementedError
+
+    async def position(self, tp: TP) -> int | None:
+        raise NotImplementedError
+
+    def highwater(self, tp: TP) -> int:  # noqa: ARG002  # as in Faust
+        """For Faust's own monitor, which nobody looks at."""
+        return 0
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:  # noqa: ARG002  # as in Faust
+        return False
+
+    # --- fetching
+
+    async def stop_reading(self) -> None:
+        """What was read and not yet decided will be read again, here or elsewhere."""
+        if self._reading is not None:
+            self._reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reading
+            self._reading = None
+        self._buffers = {}
+
+    async def _read(self) -> None:
+        """Fill the buffers while there is room."""
+        try:
+            while True:
+                self._room.clear()
+                if wanted := self._wanted():
+                    await self._poll(wanted)
+                else:
+                    await self._room.wait()
+        except Exception as error:  # noqa: BLE001  # whatever it is, this worker reads nothing more
+            self._worker.fail(error)
+
+    def _wanted(self) -> list[TopicPartition]:
+        most = BUFFERED_CHUNKS * self._worker.options.chunk_records
+        return [tp for tp, buffer in self._buffers.items() if len(buffer) < most]
+
+    async def _poll(self, wanted: Collection[TopicPartition]) -> None:
+        kafka, buffers = self.kafka, self._buffers
+        found = await kafka.getmany(*(KafkaPartition(*tp) for tp in wanted), timeout_ms=POLL_MS)
+        for partition, records in found.items():
+            buffers[TopicPartition(*partition)].extend(records)
+        caught_up = False
+        for tp in wanted:
+            partition = KafkaPartition(*tp)
+            end = kafka.last_stable_offset(partition)
+            if end is None or await kafka.position(partition) < end:
+                self._lagging.add(tp)
+            elif tp in self._lagging:
+                self._lagging.discard(tp)
+                caught_up = True
+        if found or caught_up:
+            self.news.set()
+
+    def cut(self, active: set[TP]) -> list[TaskChunk]:
+        if not active:
+            return []
+        found: list[TaskChunk] = []
+        for task in self._worker.assigned:
+            merged, horizon = self._merge(task) if task not in self.in_flight else ([], IDLE)
+            if merged:
+                found.append(TaskChunk(task, [record_of(record) for record in merged], horizon))
+        if found:
+            self._room.set()
+        return found
+
+    def idle(self, task: Task) -> bool:
+        return task not in self.in_flight and not any(self._buffers.get(tp) or tp in self._lagging for tp in task.inputs)
+
+    def _merge(self, task: Task) -> tuple[list[Raw], Instant]:
+        """The next records of a task, by their timestamps, and the time of the earliest one left.
+
+        An input that has more on the broker is waited for; and a task upstream that is late, by all inputs but the one it writes to.
+        """
+        most, gate, inbox = self._worker.options.chunk_records, task.gate, task.group.inbox
+        filled: list[tuple[TopicPartition, deque[Raw]]] = []
+        horizon = IDLE
+        for tp in task.inputs:
+            if buffer := self._buffers.get(tp):
+                if tp.topic == inbox or buffer[0].timestamp <= gate:
+                    filled.append((tp, buffer))
+                else:
+                    horizon = min(horizon, buffer[0].timestamp)
+            elif tp in self._lagging:
+                return [], IDLE
+        merged: list[Raw] = []
+        while filled and len(merged) < most:
+            i = min(range(len(filled)), key=lambda n: filled[n][1][0].timestamp) if len(filled) > 1 else 0
+            tp, buffer = filled[i]
+            merged.append(buffer.popleft())
+            if not buffer:
+                del filled[i]
+                if tp in self._lagging:
+                    return merged, min(horizon, merged[-1].timestamp)
+            elif buffer[0].timestamp > gate and tp.topic != inbox:
+                horizon = min(horizon, buffer[0].timestamp)
+                del filled[i]
+        return merged, min([horizon, *(buffer[0].timestamp for _, buffer in filled)])
+
+    # --- what Faust asks of a consumer besides
+
+    def topic_partitions(self, topic: str) -> int | None:
+        found = self.kafka.partitions_for_topic(topic)
+        return None if found is None else len(found)
+
+    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
+        raise NotImplementedError
+
+    async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:  # noqa: ANN401  # as in Faust
+        """Topics are there before a worker starts."""
+
+    def _new_topicpartition(self, topic: str, partition: int) -> TP:
+        return TP(topic, partition)
+
+    def close(self) -> None:
+        """The link closes what it holds."""
+
+
+class KafkaTransport(base.Transport):
+    """One member of the group of workers."""
+
+    Consumer: ClassVar[type[KafkaConsumer]] = KafkaConsumer
+    Producer: ClassVar[type[SilentProducer]] = SilentProducer
+    TransactionManager: ClassVar[type[TaskTransactions]] = TaskTransactions
+    driver_version = "kafka"
+    default_port = 9092
+
+    def __init__(self, app: faust.App, link: "KafkaLink", worker: Worker) -> None:
+        super().__init__([URL("kafka://")], app)
+        self.link = link
+        self.worker = worker
+
+
+class KafkaLink:
+    """A worker's way to Kafka, under the guarantee it is given."""
+
+    url = "kafka://"
+    consumer: AIOKafkaConsumer
+
+    def __init__(
+        self, kafka: Kafka, group: str, *, exactly_once: bool = True, skip_lost: bool = False, instance: str | None = None
+    ) -> None:
+        self._kafka = kafka
+        self._group = group
+        self._exactly_once = exactly_once
+        self._skip_lost = skip_lost
+        self._instance = instance
+        self._writers: dict[str, Writer] = {}
+        self._shared: AIOKafkaProducer | None = None
+        self.joined = False
+
+    def transport(self, app: faust.App, worker: Worker) -> KafkaTransport:
+        return KafkaTransport(app, self, worker)
+
+    async def join(self, assignor: object) -> None:
+        """Connect as a member of the group."""
+        if self.joined:
+            return
+        self.consumer = AIOKafkaConsumer(
+            **self._kafka.options(),
+            group_id=self._group,
+            group_instance_id=self._instance,
+            partition_assignment_strategy=[assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            session_timeout_ms=self._kafka.session_ms,
+            heartbeat_interval_ms=min(HEARTBEAT_MS, self._kafka.session_ms // 3),
+            max_poll_interval_ms=FOREVER_MS,
+            rebalance_timeout_ms=max(self._kafka.session_ms, self._kafka.transaction_ms),
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            max_partition_fetch_bytes=BATCH_BYTES,
+        )
+        await self.consumer.start()
+        self.joined = True
+
+    def position(self, task: Task, tp: TopicPartition, committed: int | None, begin: int) -> int:
+        """Where to go on reading an input. Raises Problem where the state and the group disagree, or records are gone."""
+        kept = task.head.offsets.get(tp.topic)
+        if self._exactly_once and committed is not None and committed != kept:
+            raise Problem(
+                f"{tp.topic}/{tp.partition}: the group {self._group} has committed offset {committed}, "
+                f"but the state of {task.name} ends at {'nothing' if kept is None else kept}.",
+                "Offsets were set by hand, or the changelog was deleted: set the offsets back, or begin under another ORDERFLOW_GROUP.",
+            )
+        if committed is None and kept is not None:
+            LOG.warning("%s/%d: the group's offset has expired; going on where the state ends", tp.topic, tp.partition)
+        position = begin if kept is None else kept
+        if position < begin:
+            gone = f"{tp.topic}/{tp.partition}: records {position} to {begin - 1} were deleted before they were read"
+            if not self._skip_lost:
+                raise Problem(gone + ".", "Bring them back, or go on without them: ORDERFLOW_LOST_RECORDS=skip.")
+            LOG.error("%s; going on without them", gone)
+            position = begin
+        return position
+
+    async def begin(self, transactional_id: str, changelog: TopicPartition) -> int:
+        if (old := self._writers.pop(transactional_id, None)) is not None:
+            await old.close()
+        if self._exactly_once:
+            writer = self._writers[transactional_id] = Writer(self._kafka, transactional_id, self._group)
+            await writer.begin()
+        elif self._shared is None:
+            self._shared = self._kafka.writer()
+            await self._shared.start()
+        ends = await self.consumer.end_offsets([KafkaPartition(*changelog)])
+        return int(ends[KafkaPartition(*changelog)])
+
+    async def commit(self, transactional_id: str, outbox: Outbox, changelog: TopicPartition) -> int:
+        if self._exactly_once:
+            return await self._writers[transactional_id].commit(outbox, changelog)
+        return await self._commit_at_least_once(outbox, changelog)
+
+    async def _commit_at_least_once(self, outbox: Outbox, changelog: TopicPartition) -> int:
+        """What is said comes first: a worker that dies on the way says it again, under the same ids."""
+        producer = self._shared
+        if producer is None:
+            raise RuntimeError("not begun")
+        if outbox.records:
+            await send(producer, batches_of(outbox.records))
+        last = await send(producer, {changelog: [(key, value, 0, []) for key, value in outbox.changelog]})
+        if outbox.offsets:
+            await self.consumer.commit({KafkaPartition(*tp): offset for tp, offset in outbox.offsets.items()})
+        return last[changelog]
+
+    async def changelogs(self, wanted: Mapping[TopicPartition, Span]) -> AsyncIterator[Part]:
+        if not wanted:
+            return
+        reader = self._kafka.reader()
+        await reader.start()
+        try:
+            left = {KafkaPartition(*tp): span.end for tp, span in wanted.items()}
+            reader.assign(list(left))
+            for tp, span in wanted.items():
+                reader.seek(KafkaPartition(*tp), span.start)
+            while left:
+                found = await reader.getmany(timeout_ms=POLL_MS)
+                for partition, records in found.items():
+                    yield Part(TopicPartition(*partition), [record_of(record) for record in records], await reader.position(partition))
+                for partition, end in list(left.items()):
+                    if end is not None and await reader.position(partition) >= end:
+                        del left[partition]
+        finally:
+            await reader.stop()
+
+    async def close(self) -> None:
+        """Leave the group; what is open is aborted by whoever begins next."""
+        if self.joined:
+            await self.consumer.stop()
+        await asyncio.gather(*(writer.close() for writer in self._writers.values()))
+        if self._shared is not None:
+            await self._shared.stop()

@@ -1,0 +1,55 @@
+"""The port between the worker and a log: what a broker, or the log in this process, must give."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import faust
+
+from pipeline.log.record import Outbox, Record, TopicPartition
+
+if TYPE_CHECKING:
+    from faust.transport.base import Transport
+
+    from pipeline.worker.app import Worker
+
+
+class Span(NamedTuple):
+    """Offsets of a changelog partition: from the first one to read, to the first one not to read; None: as they come, without end."""
+
+    start: int
+    end: int | None
+
+
+class Part(NamedTuple):
+    """Some records of a changelog partition."""
+
+    tp: TopicPartition
+    records: list[Record]
+    position: int
+    """The offset to go on from: behind the last record, and the markers after it."""
+
+
+class Link(Protocol):
+    """One worker's way to the log."""
+
+    url: str
+
+    def transport(self, app: faust.App, worker: "Worker") -> "Transport":
+        """Faust's transport over this log: membership, and the inputs as chunks."""
+        ...
+
+    async def begin(self, transactional_id: str, changelog: TopicPartition) -> int:
+        """Fence every earlier writer with this id. Returns the end of its changelog partition, as it is afterwards."""
+        ...
+
+    async def commit(self, transactional_id: str, outbox: Outbox, changelog: TopicPartition) -> int:
+        """All of the outbox, or nothing, and only if nobody has begun since. Returns the offset of its last changelog record."""
+        ...
+
+    def changelogs(self, wanted: Mapping[TopicPartition, Span]) -> AsyncIterator[Part]:
+        """Everything committed in these spans; ends when all of them do."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what the link holds."""
+        ...
