@@ -25,7 +25,7 @@ def agents(settings: Settings) -> tuple[AnyAgent, ...]:
 def embedded(settings: Settings, *, folder: Path | None, steps: Steps = no_steps) -> Embedded:
     """The pipeline in this process. Raises Problem where `folder` is not, or not now, for these settings."""
     if folder is not None:
-        _claim(folder, settings)
+        claimed(folder, settings)
     try:
         return Embedded(agents(settings), settings.options(), folder=folder, steps=steps, app=settings.group)
     except Exception as error:
@@ -40,7 +40,7 @@ def embedded(settings: Settings, *, folder: Path | None, steps: Steps = no_steps
         raise Problem(f"{folder}: its state cannot be opened: {why}.", remedy) from None
 
 
-def _claim(folder: Path, settings: Settings) -> None:
+def claimed(folder: Path, settings: Settings) -> None:
     """Make the folder ours, or see that it is. State of another saga or group must not be mixed with this one's."""
     ours = {"group": settings.group, "saga": settings.saga, "services": settings.services}
     marker = folder / MARKER

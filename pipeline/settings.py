@@ -1,6 +1,7 @@
 """Settings: from the command line, `ORDERFLOW_*` in the environment, files named by `ORDERFLOW_*_FILE`, and `.env`; in this order."""
 
 import os
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -42,6 +43,33 @@ class Settings(BaseSettings):
     )
     saga: Literal["orchestrated", "choreographed"] = Field(default="orchestrated", description="The style of the saga; both end alike.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="warning", description="What is logged, on standard error.")
+
+    broker: str = Field(
+        default="memory://",
+        pattern=r"^(memory://|kafka://[^/@]+)$",
+        description="memory://, or kafka://HOST:PORT[,HOST:PORT] for a worker.",
+    )
+    kafka_tls: bool = Field(default=False, description="Encrypt the link, and see that the broker is who it says.")
+    kafka_ca: Path | None = Field(default=None, description="Certificates (PEM) that brokers are trusted by; else this machine's.")
+    kafka_certificate: Path | None = Field(default=None, description="Our certificate (PEM), where brokers ask for one.")
+    kafka_key: Path | None = Field(default=None, description="The key of that certificate (PEM).")
+    kafka_sasl: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(default=None, description="How we log in, if at all.")
+    kafka_user: str = Field(default="", description="Who we log in as.")
+    kafka_password: SecretStr | None = Field(default=None, description="Better from a file: ORDERFLOW_KAFKA_PASSWORD_FILE.")
+    guarantee: Literal["exactly_once", "at_least_once"] = Field(
+        default="exactly_once", description="Whether a chunk is one transaction; without, it may be said again, under the same ids."
+    )
+    session_timeout_seconds: int = Field(default=10, ge=1, le=300, description="A worker that is silent for so long is given up.")
+    transaction_timeout_seconds: int = Field(default=30, ge=1, le=900, description="A transaction that takes longer is aborted.")
+    instance: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$", description="A name of this worker that lasts: its restart is no rebalance."
+    )
+    lost_records: Literal["stop", "skip"] = Field(
+        default="stop", description="Where records were deleted before they were read: stop, or go on behind them."
+    )
+    http_host: str = Field(default="127.0.0.1", description="Where a worker serves its health and metrics.")
+    http_port: int = Field(default=8080, ge=0, le=65_535, description="0: any free one.")
+    dedup_hours: int = Field(default=24, ge=1, le=8_760, description="How long a worker remembers event ids; replay keeps them all.")
 
     lateness_seconds: int = Field(default=30, ge=0, le=DAY_SECONDS, description="How far the watermark stays behind the newest event.")
     clock_jump_days: int = Field(
@@ -90,6 +118,10 @@ class Settings(BaseSettings):
             parked_per_key=self.parked_per_key,
             rows_cached=self.rows_cached,
         )
+
+    def worker_options(self) -> Options:
+        """The engine's limits, for Kafka."""
+        return replace(self.options(), dedup_ms=self.dedup_hours * HOUR_MS, gated=True)
 
     def timeouts(self) -> Timeouts:
         return Timeouts(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import bench, demo, generate, order, replay, schema, settings
+from pipeline.cli import bench, demo, generate, order, replay, schema, settings, topics, worker
 from pipeline.cli.say import version
 
 app = typer.Typer(
@@ -34,8 +34,10 @@ def orderflow(
 
 app.command(epilog="Example: orderflow demo --chaos 7")(demo.demo)
 app.command(epilog="Example: orderflow replay monday.jsonl.gz tuesday.jsonl.gz --out emitted --json")(replay.replay)
+app.command(epilog="Example: ORDERFLOW_BROKER=kafka://localhost:9092 orderflow worker")(worker.worker)
 app.command(epilog="Example: orderflow order order-789 --data-dir state")(order.order)
 app.command(epilog="Example: orderflow generate --orders 1000 --seed 7 -o orders.jsonl.gz")(generate.generate)
 app.command(epilog="Example: orderflow bench --orders 20000 --json")(bench.bench)
 app.command(epilog="Example: ORDERFLOW_SAGA=choreographed orderflow settings")(settings.settings)
 app.add_typer(schema.app, name="schema")
+app.add_typer(topics.app, name="topics")

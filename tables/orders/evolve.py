@@ -226,7 +226,7 @@ def _refunded(order: Order, heard: Envelope[PaymentRefunded]) -> Order:
         for refund in payment.refunds
     )
     order = put(order, payments=_at(order.payments, i, put(payment, refunded_minor=refunded_minor, refunds=refunds)))
-    if order.status is S.PAID and order.kept.get(order.currency) == 0 and order.captured[order.currency]:
+    if order.status is S.PAID and order.kept.get(order.currency) == 0 < order.total_minor:  # what cost nothing was never paid for
         return _undone(order, "payment_refunded", heard.at)
     return _settled(order, heard.at)
 

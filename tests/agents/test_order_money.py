@@ -190,6 +190,14 @@ def test_a_full_refund_while_paid_undoes_the_order() -> None:
     assert order.row.status is Status.COMPENSATING
 
 
+def test_a_refund_does_not_undo_an_order_that_cost_nothing() -> None:
+    """What was paid for an order of 0.00 goes back, and the order goes on: it never needed the money."""
+    free = replace(CREATED, total=Decimal(0))
+    order = given(ORDERS, free, RESERVED, paid("10.00"), refunded("10.00"))
+    assert order.row.status is Status.PAID
+
+
+
 def test_a_refund_of_a_shipped_order_is_only_recorded() -> None:
     """SHIPPED or COMPLETED, PaymentRefunded: recorded."""
     assert given(ORDERS, *TO_SHIPPED).when(REFUNDED) == []

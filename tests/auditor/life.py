@@ -201,7 +201,7 @@ class Order(Holdings):
         payment = self.payments.get(said.payload.get("payment_id", ""))
         if payment is not None:
             payment.given_back += units
-        if self.status == "PAID" and self.refunded[self.currency] == self.captured(self.currency):
+        if self.status == "PAID" and self.total and self.refunded[self.currency] == self.captured(self.currency):
             self.undo()
         else:
             self.close()
