@@ -75,6 +75,8 @@ class Agent(Generic[R]):
     """For an agent that decides over several rows of one partition: the keys that a message is about."""
     answers_after_ms: int = 0
     """Event time between what is heard and what is said (the stand-in services)."""
+    closes: Callable[[Envelope[Any]], Instant] | None = None
+    """For windows: when what a message belongs to closes. One that the watermark has passed is late: ignored, and counted."""
     patience_ms: int = 15 * MINUTE_MS
     """How long a parked message waits, in event time."""
 
@@ -82,8 +84,8 @@ class Agent(Generic[R]):
         if self.keys is not None:
             return
         for kind in self.hears:
-            if kind is not Due and self.table.key not in kind.__struct_fields__:
-                raise TypeError(f"{self.name}: {kind.wire.name} has no {self.table.key}, the key of {self.table.name}")
+            if kind is not Due and (missing := {self.table.key, self.table.partition_key}.difference(kind.__struct_fields__)):
+                raise TypeError(f"{self.name}: {kind.wire.name} has no {missing.pop()}, the key of {self.table.name}")
 
 
 AnyAgent: TypeAlias = Agent[Any]

@@ -17,6 +17,8 @@ class Topic(Struct, frozen=True):
     trusted_key: bool = True
     """False: not every sender keys by `key`, so that readers who need the order per key re-key the topic."""
     compacted: bool = False
+    bare: bool = False
+    """Its records are payloads alone, for readers that know no envelope. Written, never read."""
 
 
 ORDER_EVENTS = Topic(

@@ -32,6 +32,14 @@ class Table(Generic[R]):
     """Folds what was heard, and then what was said because of it. Never refuses: it only remembers."""
     initial: Callable[[str], R]
     """The row of a key never seen."""
+    spread_by: str = ""
+    """The message field that says which partition a row is in, where that is not its key: rows then live beside those of that field."""
+    empty: Callable[[R], bool] | None = None
+    """Whether a row says nothing more than that of a key never seen: it is deleted."""
+
+    @property
+    def partition_key(self) -> str:
+        return self.spread_by or self.key
 
 
 AnyTable: TypeAlias = Table[Any]

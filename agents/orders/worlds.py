@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import cache
 
 from msgspec import Struct
 from msgspec.structs import replace as put
@@ -118,8 +119,9 @@ ANNOUNCING = World(
 WORLDS = (PLAIN, PIECES, CURRENCIES, PATIENCE, HELD, ADDITIONS, PEOPLE, ANNOUNCING)
 
 
+@cache
 def explore(world: World, *, most: int = 60_000) -> dict[Order, list[Walked[Order]]]:
-    """Every row that this world can lead to, and what was acted upon there. Raises ValueError beyond `most` rows."""
+    """Every row that this world can lead to, and what was acted upon there, once and for all. Raises ValueError beyond `most` rows."""
     orders: Agent[Order] = saga("orchestrated", Timeouts(compensation_tries=world.tries))[0]
     return walk(orders, orders.table.initial(O), world.heard, forget=_told, offered=_not_too_many, most=most)
 

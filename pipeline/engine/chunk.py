@@ -4,13 +4,14 @@ It reads committed rows and writes only itself. What comes of it is visible when
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple, TypeAlias
 
+import msgspec
 from msgspec import structs
 
-from agents.agent import AnyAgent, Ignored, Parked, Repeated, Unexpected
+from agents.agent import AnyAgent, Ignored, Parked, Repeated, Says, Unexpected, never
 from pipeline.engine.head import IDLE, Head
 from pipeline.engine.letters import Failure, letter
 from pipeline.engine.options import Options
@@ -20,7 +21,6 @@ from pipeline.log.partitioner import partition_of
 from pipeline.log.record import FED, Order, Record
 from schemas.codec import decode, encode
 from schemas.message import SOURCE, Due, Envelope, Instant, Invalid, Message, due_id, follow
-from schemas.topics import topic_of
 
 Came: TypeAlias = tuple[str, Failure | None]
 """What a record came to, and why it failed if it did."""
@@ -35,8 +35,12 @@ class Channel(NamedTuple):
     """The topic is keyed and cut as the task's own rows: no key needs hashing."""
     partitions: int
     counter: str
+    encode: Callable[[Envelope[Message]], bytes]
 
 
+APPLIED: Came = ("applied", None)
+IGNORED: Came = ("ignored", None)
+_CAME: dict[type, Came] = {Ignored: IGNORED, Repeated: ("duplicate", None), Parked: ("parked", None)}
 MOST_DEADLINES = 1_000
 """Entries of the deadline index that one chunk looks at, and those of the last one's moment. The rest passes in the next chunk,
 before further records."""
@@ -60,7 +64,7 @@ class Chunk:
         options: Options,
         channels: dict[tuple[str, type[Message]], Channel],
     ) -> None:
-        self._group, self._partition, self._rows, self._options = group, partition, rows, options
+        self._plan, self._group, self._partition, self._rows, self._options = plan, group, partition, rows, options
         self._agents = group.agents
         self._channels = channels
         self._largest = options.largest_record_bytes
@@ -68,6 +72,7 @@ class Chunk:
         self._primary = group is plan.groups[0]
         self.head = Head(head.incarnation, head.chunk + 1, head.time, head.said, head.changelog_end, dict(head.offsets))
         self.head.upstream, self.head.told = dict(head.upstream), head.told
+        self.watermark: Instant = -1
         self.limit: Instant = IDLE
         """No deadline passes beyond it: so late it is in what is still to be read, here or upstream."""
         self.counts = Counter(head.counts)
@@ -173,39 +178,48 @@ class Chunk:
             if failure is not None and letters and not outcomes:
                 self.write_letter(record, failure, at)
             outcomes.append(outcome)
-        if len(outcomes) > 1 and "applied" in outcomes and not (self._primary and ears[0] == 0):
+        if len(outcomes) == 1:
+            return outcomes[0]
+        if "applied" in outcomes and not (self._primary and ears[0] == 0):
             return "applied"
         return outcomes[0] if outcomes else "ignored"
 
     def _ask(self, number: int, places: Sequence[Place], heard: Envelope[Message], at: Instant) -> Came:
         """One agent decides, and what it decided is done."""
         agent = self._agents[number]
-        slots = [self.slots[place] for place in places]
+        if agent.closes is not None and type(heard.payload) is not Due and agent.closes(heard) <= self.watermark:
+            self.counts["late." + agent.name] += 1
+            return IGNORED
         try:
-            decision = agent.decide(slots[0].row if agent.keys is None else {place[1]: self.slots[place].row for place in places}, heard)
+            if agent.keys is None:
+                decision = agent.decide(self.slots[places[0]].row, heard)
+            else:
+                decision = agent.decide({place[1]: self.slots[place].row for place in places}, heard)
         except Unexpected as error:
             return _failed(Failure("illegal_transition", "Unexpected", str(error), agent.name))
         except Invalid as error:
             return _failed(Failure("invalid", "Invalid", str(error), agent.name, error.field))
         except Exception as error:  # noqa: BLE001  # a fault in one agent must neither lose the record nor stop the others
             return _failed(Failure("handler_error", type(error).__qualname__, str(error), agent.name))
-        if isinstance(decision, Ignored):
-            return "ignored", None
-        if isinstance(decision, Repeated):
-            return "duplicate", None
-        if isinstance(decision, Parked):
-            return "parked", None
-        return self._apply(agent, places, slots, heard, decision, at)
+        if not decision:
+            self._fold(agent, places, heard, ())
+            return APPLIED
+        if isinstance(decision, Ignored | Repeated | Parked):
+            return _CAME[type(decision)]
+        return self._apply(agent, places, heard, decision, at)
 
-    def _apply(
-        self,
-        agent: AnyAgent,
-        places: Sequence[Place],
-        slots: Sequence[Slot],
-        heard: Envelope[Message],
-        said: Sequence[Message],
-        at: Instant,
-    ) -> Came:
+    def _fold(self, agent: AnyAgent, places: Sequence[Place], heard: Envelope[Message], said: Sequence[Envelope[Message]]) -> None:
+        """Fold what was heard, and said because of it, into the rows."""
+        evolve = agent.table.evolve
+        for place in places:
+            slot = self.slots[place]
+            row = evolve(slot.row, heard)
+            for envelope in said:
+                row = evolve(row, envelope)
+            slot.row = row
+            self._change(place, slot)
+
+    def _apply(self, agent: AnyAgent, places: Sequence[Place], heard: Envelope[Message], said: Says, at: Instant) -> Came:
         """Write what is spoken, fold what was heard and said into the rows; or neither, where an output would be too large."""
         envelopes = [follow(heard, agent.name, i, message, after_ms=agent.answers_after_ms) for i, message in enumerate(said)]
         at += agent.answers_after_ms
@@ -216,36 +230,32 @@ class Chunk:
             message = envelope.payload
             if not agent.speaks(heard, message):
                 continue
-            topic, field, in_step, partitions, counter = self._channels.get((agent.name, type(message))) or self._channel(
+            topic, field, in_step, partitions, counter, encoded = self._channels.get((agent.name, type(message))) or self._channel(
                 agent, type(message)
             )
             key = getattr(message, field).encode()
             partition = self._partition if in_step else partition_of(key, partitions)
-            value = encode(envelope)
+            value = encoded(envelope)
             if len(value) > self._largest:
                 return _failed(Failure("too_large", "TooLarge", f"{type(message).__name__}: more than {self._largest} bytes", agent.name))
             spoken.append(Record(topic, partition, key, value, (), envelope.at, Order(at, self._source, number)))
             counters.append(counter)
             number += 1
-        evolve = agent.table.evolve
-        for place, slot in zip(places, slots, strict=True):
-            row = evolve(slot.row, heard)
-            for envelope in envelopes:
-                row = evolve(row, envelope)
-            slot.row = row
-            self._change(place, slot)
+        self._fold(agent, places, heard, envelopes)
         self.head.said = number
         self.outputs += spoken
         for counter in counters:
             self.counts[counter] += 1
-        return "applied", None
+        return APPLIED
 
     def _channel(self, agent: AnyAgent, kind: type[Message]) -> Channel:
         if kind not in agent.says:
             raise EngineError(f"{agent.name} says {kind.__name__}, and has not declared it")
-        topic = topic_of(kind)
+        topic = self._plan.carrier[kind]
         in_step = topic.key == self._group.key and topic.partitions == self._group.partitions
-        channel = self._channels[agent.name, kind] = Channel(topic.name, topic.key, in_step, topic.partitions, "emitted." + kind.wire.name)
+        encoded = _bare if topic.bare else encode
+        channel = Channel(topic.name, topic.key, in_step, topic.partitions, "emitted." + kind.wire.name, encoded)
+        self._channels[agent.name, kind] = channel
         return channel
 
     def write_letter(self, record: Record, failure: Failure, at: Instant) -> None:
@@ -256,8 +266,12 @@ class Chunk:
     # --- rows, and what waits with them
 
     def _change(self, place: Place, slot: Slot) -> None:
-        slot.set_due(self._agents[place[0]])
+        agent = self._agents[place[0]]
         self.changed[place] = slot
+        if agent.due is never and not slot.parked:
+            slot.due = slot.deadline = None
+            return
+        slot.set_due(agent)
         if slot.due is not None and slot.due <= self._horizon:
             heappush(self._timers, (slot.due, place))
 
@@ -301,6 +315,10 @@ class Chunk:
         self.counts[origin + outcome] += 1
         if failure is not None:
             self.write_letter(parked.record, failure, at)
+
+
+def _bare(envelope: Envelope[Message]) -> bytes:
+    return msgspec.json.encode(envelope.payload)
 
 
 def _failed(failure: Failure) -> Came:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from agents.agent import AnyAgent
 from schemas.message import Due, Message
-from schemas.topics import CARRIER, TOPICS, Topic
+from schemas.topics import TOPICS, Topic
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,15 @@ class Plan:
 
     app: str
     groups: tuple[Group, ...]
+    registry: tuple[Topic, ...]
+    """All topics that messages travel on."""
     unread: str
     """Where replay puts the lines of topics that nobody reads, so that they are counted; read by an intake."""
+
+    @cached_property
+    def carrier(self) -> dict[type[Message], Topic]:
+        """Type to the topic that carries it."""
+        return {kind: topic for topic in self.registry for kind in topic.carries}
 
     @cached_property
     def routes(self) -> dict[type[Message], tuple[Group, ...]]:
@@ -78,11 +85,11 @@ class Plan:
     def _heard_at_once(self, group: Group) -> set[str]:
         """The groups that records of this one's may reach at the same instant: by what is said, or by re-keying what is read."""
         said = {kind for agent in group.agents if not agent.answers_after_ms for kind in agent.says}
-        carried = {kind for topic in TOPICS if topic.name in group.reads for kind in topic.carries}
+        carried = {kind for topic in self.registry if topic.name in group.reads for kind in topic.carries}
         if self.unread in group.reads:
-            carried = set(CARRIER)
+            carried = set(self.carrier)
         reached = {g.name for kind in said | carried for g in self.routes.get(kind, ())}
-        return reached | {self.home[CARRIER[kind].name].name for kind in said if CARRIER[kind].name in self.home}
+        return reached | {self.home[self.carrier[kind].name].name for kind in said if self.carrier[kind].name in self.home}
 
     @cached_property
     def downstream(self) -> dict[str, tuple[Group, ...]]:
@@ -102,10 +109,10 @@ class Plan:
     def topics(self) -> dict[str, int]:
         """Every topic that is not a changelog, with its partitions."""
         own = {g.inbox: g.partitions for g in self.groups} | {self.unread: 1}
-        return {t.name: t.partitions for t in TOPICS} | own
+        return {t.name: t.partitions for t in self.registry} | own
 
 
-def make_plan(agents: Sequence[AnyAgent], *, app: str) -> Plan:
+def make_plan(agents: Sequence[AnyAgent], *, app: str, topics: Sequence[Topic] = TOPICS) -> Plan:
     """The plan for these agents. Raises ValueError for an agent that decides over several keys of several partitions."""
     for agent in agents:
         if agent.keys is not None and agent.table.partitions != 1:
@@ -114,9 +121,9 @@ def make_plan(agents: Sequence[AnyAgent], *, app: str) -> Plan:
             )
     shapes: dict[tuple[str, int], list[AnyAgent]] = defaultdict(list)
     for agent in agents:
-        shapes[agent.table.key, agent.table.partitions].append(agent)
+        shapes[agent.table.partition_key, agent.table.partitions].append(agent)
     heard = {kind for agent in agents for kind in agent.hears if kind is not Due}
-    wanted = [topic for topic in TOPICS if heard.intersection(topic.carries)]
+    wanted = [topic for topic in topics if heard.intersection(topic.carries)]
     in_place = {
         topic.name: (topic.key, topic.partitions) for topic in wanted if topic.trusted_key and (topic.key, topic.partitions) in shapes
     }
@@ -130,7 +137,7 @@ def make_plan(agents: Sequence[AnyAgent], *, app: str) -> Plan:
         (own[0].table.name, shape, tuple(own), tuple(name for name, at in in_place.items() if at == shape)) for shape, own in shapes.items()
     ]
     shaped += [(f"intake-{n}", ("", n), (), tuple(names)) for n, names in sorted(intakes.items())]
-    return Plan(app, tuple(_numbered(app, shaped)), unread)
+    return Plan(app, tuple(_numbered(app, shaped)), tuple(topics), unread)
 
 
 def _numbered(app: str, shaped: Iterable[tuple[str, tuple[str, int], tuple[AnyAgent, ...], tuple[str, ...]]]) -> Iterable[Group]:

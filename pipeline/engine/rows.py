@@ -47,11 +47,6 @@ class Slot:
             if self.due is None or parked.expires < self.due:
                 self.due = parked.expires
 
-    def copy(self) -> "Slot":
-        other = Slot(self.row, self.parked)
-        other.deadline, other.due, other.stored_due = self.deadline, self.due, self.stored_due
-        return other
-
 
 class Rows:
     """All rows of one task."""
@@ -69,13 +64,16 @@ class Rows:
         self._encode = msgspec.msgpack.Encoder().encode
 
     def load(self, places: Iterable[Place]) -> dict[Place, Slot]:
-        """Working copies of these rows, read in one go; a key never seen has its table's initial row."""
+        """These rows, read in one go; a key never seen has its table's initial row.
+
+        The chunk changes them in place: where it fails, its process ends, and nobody sees them.
+        """
         slots: dict[Place, Slot] = {}
         missing: list[Place] = []
+        cached = self._cache.get
         for place in places:
-            kept = self._cache.get(place)
-            if kept is not None:
-                slots[place] = kept.copy()
+            if (kept := cached(place)) is not None:
+                slots[place] = kept
             else:
                 missing.append(place)
         found = self._store.get_many([self._base + self._key(place) for place in missing])
@@ -99,22 +97,25 @@ class Rows:
         """Write these rows and their deadlines."""
         base = self._base
         for place, slot in changed.items():
-            key, value = self._key(place), self._encode((slot.row, slot.parked))
-            changelog.append((key, value))
-            batch.puts.append((base + key, value))
+            key, empty = self._key(place), self._agents[place[0]].table.empty
+            if empty is not None and not slot.parked and empty(slot.row):
+                changelog.append((key, None))
+                batch.deletes.append(base + key)
+            else:
+                value = self._encode((slot.row, slot.parked))
+                changelog.append((key, value))
+                batch.puts.append((base + key, value))
             if slot.due != slot.stored_due:
                 if slot.stored_due is not None:
                     batch.deletes.append(self._timer(slot.stored_due, key))
                 if slot.due is not None:
                     batch.puts.append((self._timer(slot.due, key), b""))
+                slot.stored_due = slot.due
 
     def keep(self, changed: dict[Place, Slot]) -> None:
         """These rows are committed: later chunks may start from them."""
         cache = self._cache
-        for place, slot in changed.items():
-            slot.stored_due = slot.due
-            cache.pop(place, None)
-            cache[place] = slot
+        cache.update(changed)
         if len(cache) > self._cached:
             for place in list(cache)[: len(cache) - self._cached]:
                 del cache[place]

@@ -23,12 +23,26 @@ from pipeline.log.record import FED, UNPLACED, Order, Outbox, Record, TopicParti
 from pipeline.stores.port import Batch, Store, after
 from schemas.codec import Bad, Unknown, decode
 from schemas.message import Envelope, Instant, Message
-from schemas.topics import topic_of
 
 TICK = "orderflow-tick"
 """Header of a record in an inbox that only says how late it is: for this task (empty), or for the task upstream that it names."""
 IDLE_MARK = b"!"
 """After that name: it has nothing to read, and is not to be waited for."""
+
+
+class _Prefixed(dict[str, str]):
+    """Names of counters, each made once."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self._prefix = prefix
+
+    def __missing__(self, outcome: str) -> str:
+        name = self[outcome] = self._prefix + outcome
+        return name
+
+
+INPUT, INTERNAL = _Prefixed("input."), _Prefixed("internal.")
 
 
 class Route(NamedTuple):
@@ -173,7 +187,7 @@ class Task:
         known = self._dedup.known([item.id for item in read if item.id is not None])
         chunk = Chunk(self._plan, self.group, self.partition, self.head, self.rows, options=self._options, channels=self._channels)
         chunk.slots = self.rows.load(dict.fromkeys(place for item in read for place in item.places))
-        latest = max(self.head.time, max((record.order.at for record in records), default=-1))
+        latest = max(self.head.time, records[-1].order.at) if records else self.head.time  # they are in the order of time
         chunk.limit = min(horizon, self._limit(chunk.head))
         told = any(item.tick for item in read)
         chunk.find_deadlines((latest if told else min(latest, chunk.limit)) - self._options.lateness_ms)
@@ -185,13 +199,13 @@ class Task:
             if item.tick:
                 self._hear_time(head, item.tick, record.timestamp)
                 chunk.limit = min(horizon, self._limit(head))
-            watermark = (min(now, record.timestamp, chunk.limit) if gated else now) - lateness_ms
+            watermark = chunk.watermark = (min(now, record.timestamp, chunk.limit) if gated else now) - lateness_ms
             if not chunk.quiet(watermark) and not chunk.pass_deadlines(watermark):
                 break
             # at the record's own place in time: what the group tells itself comes after later records of its slice, however long that is
             outcome = self._take(chunk, record, item, record.order.at, seen=item.id in known or item.id in new)
             if outcome is not None:
-                counts[("input." if record.order.source == FED else "internal.") + outcome] += 1
+                counts[INPUT[outcome] if record.order.source == FED else INTERNAL[outcome]] += 1
             if item.id is not None and outcome != "dead.invalid":
                 new[item.id] = None
             head.time = now
@@ -359,5 +373,5 @@ class Task:
 def _only_heard_by_its_speaker(plan: Plan, topic: str) -> bool:
     """Whatever our agents say on this topic, nobody but the agent that said it hears: and that one has folded it when it said it."""
     agents = [agent for group in plan.groups for agent in group.agents]
-    said = {kind: agent for agent in agents for kind in agent.says if topic_of(kind).name == topic}
+    said = {kind: agent for agent in agents for kind in agent.says if plan.carrier[kind].name == topic}
     return all(agent is speaker for kind, speaker in said.items() for agent in agents if kind in agent.hears)

@@ -131,19 +131,23 @@ class Writer:
         await self._producer.start()
 
     async def commit(self, outbox: Outbox, changelog: TopicPartition) -> int:
-        """One transaction. Returns the offset of the last changelog record. Whatever it raises, this writer is not to be used again."""
+        """One transaction. Returns the offset of the last changelog record; -1 without one.
+
+        Whatever it raises, this writer is not to be used again.
+        """
         producer = self._producer
         await producer.begin_transaction()
         batches = batches_of(outbox.records)
         stamp = max((record.timestamp for record in outbox.records), default=0)
-        batches[changelog] = [(key, value, stamp, []) for key, value in outbox.changelog]
+        if outbox.changelog:
+            batches[changelog] = [(key, value, stamp, []) for key, value in outbox.changelog]
         offsets = {KafkaPartition(*tp): offset for tp, offset in outbox.offsets.items()}
         if offsets:
             last, _ = await asyncio.gather(send(producer, batches), producer.send_offsets_to_transaction(offsets, self._group))
         else:
             last = await send(producer, batches)
         await producer.commit_transaction()
-        return last[changelog]
+        return last.get(changelog, -1)
 
     async def close(self) -> None:
         """Whatever is open is aborted by the next writer, or when its time is up."""

@@ -234,6 +234,8 @@ class Worker:
     async def until(self, event: asyncio.Event) -> None:
         """Wait for `event`. Raises WorkerStopped where Faust gives up before that."""
         while not event.is_set():
+            if self.failed.done():
+                self.failed.result()
             if self.app.should_stop:
                 raise WorkerStopped from self.app.crash_reason
             with suppress(TimeoutError):

@@ -1,0 +1,1 @@
+"""Benchmarks: the same work on other stream processors and on ours, as commands."""
