@@ -1,5 +1,6 @@
 """The workload of the peer kit, declared as any user would: the newest payment of each order, and what each user spends in five minutes."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from msgspec.structs import replace
@@ -51,11 +52,11 @@ class Spending(Row, frozen=True):
     panes: Panes[tuple[int, int]] = ()
 
 
-def _paid(_order: PaidOrder, heard: Envelope[Message]) -> PaidOrder:
+def _paid(order: PaidOrder, heard: Envelope[Message]) -> PaidOrder:
     match heard.payload:
         case PaymentProcessed(status=status, amount=amount):
             return PaidOrder(status, amount, heard.event_id)
-    return _order
+    return order
 
 
 def _remember(_order: PaidOrder, _heard: Envelope[Message]) -> Says:
@@ -72,7 +73,7 @@ def _spent(user: Spending, heard: Envelope[Message]) -> Spending:
     return user
 
 
-def _watch(every: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202, FBT001
+def _watch(*, every: bool) -> Callable[[Spending, Envelope[Message]], Says]:
     def decide(user: Spending, heard: Envelope[Message]) -> Says:
         payment = heard.payload
         if not isinstance(payment, PaymentProcessed):
@@ -101,7 +102,7 @@ def agents(*, every: bool = False) -> tuple[AnyAgent, ...]:
             name="spending",
             hears=(PaymentProcessed, Due),
             table=users,
-            decide=_watch(every),
+            decide=_watch(every=every),
             says=(SpendingAlert,),
             due=_closes,
             closes=lambda heard: FIVE_MINUTES.closes(heard.at),

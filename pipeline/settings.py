@@ -202,6 +202,11 @@ def variable_of(name: str) -> str:
     return PREFIX + name.upper()
 
 
+def environment_with(**values: object) -> dict[str, str]:
+    """The environment of a process of ours whose settings differ from our own in these."""
+    return os.environ | {variable_of(name): str(value) for name, value in values.items()}
+
+
 def _secret(field: FieldInfo) -> bool:
     return SecretStr in (field.annotation, *get_args(field.annotation))
 

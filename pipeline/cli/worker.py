@@ -25,7 +25,7 @@ def worker(
     if processes > 1:
         from pipeline.worker.processes import run_processes
 
-        raise typer.Exit(run_processes(processes, folder, settings.http_port))
+        raise typer.Exit(run_processes(processes, settings, folder))
     import gc
 
     import uvloop

@@ -1,24 +1,20 @@
 """Several workers on one machine, as processes of one command."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from pipeline.settings import Settings, environment_with
+
 LOOK_SECONDS = 0.2
 
 
-def run_processes(number: int, folder: Path, port: int) -> int:
+def run_processes(number: int, settings: Settings, folder: Path) -> int:
     """Run so many workers until one ends, or we are to stop; then stop the others. Returns the exit code: the worst of theirs."""
     children = [
-        subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "worker"],
-            env=os.environ
-            | {"ORDERFLOW_DATA_DIR": str(folder / str(i)), "ORDERFLOW_HTTP_PORT": str(port + i if port else 0)}
-            | ({"ORDERFLOW_INSTANCE": f"{os.environ['ORDERFLOW_INSTANCE']}-{i}"} if os.environ.get("ORDERFLOW_INSTANCE") else {}),
-        )
+        subprocess.Popen([sys.executable, "-m", "pipeline", "worker"], env=environment_with(**_own(settings, folder, i)))
         for i in range(number)
     ]
     stopping = False
@@ -35,3 +31,9 @@ def run_processes(number: int, folder: Path, port: int) -> int:
         if child.poll() is None:
             child.terminate()
     return max(abs(child.wait()) for child in children)
+
+
+def _own(settings: Settings, folder: Path, i: int) -> dict[str, object]:
+    """What is each process's own: its state, its port, and its name if it has one."""
+    own: dict[str, object] = {"data_dir": folder / str(i), "http_port": settings.http_port and settings.http_port + i}
+    return own | ({"instance": f"{settings.instance}-{i}"} if settings.instance else {})

@@ -197,7 +197,6 @@ def test_a_refund_does_not_undo_an_order_that_cost_nothing() -> None:
     assert order.row.status is Status.PAID
 
 
-
 def test_a_refund_of_a_shipped_order_is_only_recorded() -> None:
     """SHIPPED or COMPLETED, PaymentRefunded: recorded."""
     assert given(ORDERS, *TO_SHIPPED).when(REFUNDED) == []

@@ -77,7 +77,7 @@ class Auditor:
             self.judge(said)
 
     def judge(self, said: Said) -> None:
-        known = self.known.setdefault(said.order_id, Known(self.emitted))
+        known = self.known.get(said.order_id) or self.known.setdefault(said.order_id, Known(self.emitted))
         outcome = self.outcome(known, said)
         if outcome == PARKED:
             known.waiting.append(said)

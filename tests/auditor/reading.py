@@ -4,6 +4,7 @@ import json
 import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any, NamedTuple, NoReturn
 
 NEWEST = {
@@ -166,10 +167,15 @@ def number_of(version: object) -> int:
     return int(found[1])
 
 
+@cache
+def canonical_name(name: str) -> str:
+    snake = re.sub("(?<=[a-z])[A-Z]", lambda found: "_" + found[0].lower(), name)
+    return FIELD_SYNONYMS.get(snake, snake)
+
+
 def canonical_names(told: dict[str, Any]) -> dict[str, Any]:
     """From camelCase to snake_case, and synonyms to one name; also in the lines of `items`."""
-    names = {name: re.sub("(?<=[a-z])[A-Z]", lambda found: "_" + found[0].lower(), name) for name in told}
-    renamed = {FIELD_SYNONYMS.get(names[name], names[name]): value for name, value in told.items()}
+    renamed = {canonical_name(name): value for name, value in told.items()}
     if isinstance(renamed.get("items"), list):
         renamed["items"] = [canonical_names(line) if isinstance(line, dict) else line for line in renamed["items"]]
     return renamed

@@ -67,12 +67,13 @@ def diagram() -> str:
     return f"```mermaid\n{state_diagram()}```\n"
 
 
+DIAGRAM = "state diagram"
 PARTS: dict[str, Callable[[], str]] = {
     "topics": topics,
     "types": types,
     "field names": field_names,
     "settings": settings,
-    "state diagram": diagram,
+    DIAGRAM: diagram,
 }
 
 
@@ -84,6 +85,11 @@ def parts(path: Path) -> dict[str, str]:
 def pages() -> list[Path]:
     """Every page that is written for readers."""
     return [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def written(name: str) -> list[str]:
+    """The part of this name as it stands in the pages; in one of them, it should be."""
+    return [text for page in pages() for part, text in parts(page).items() if part == name]
 
 
 def write() -> None:

@@ -29,14 +29,13 @@ def test_an_example_runs(block: Block) -> None:
     exec(compile(block.text, str(block), "exec"), {"__name__": "example"})  # noqa: S102  # it is our own text
 
 
-@pytest.mark.parametrize("page", sorted({block.page for block in PYTHON if is_test(block)}), ids=lambda page: page.name)
-def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
-    """Under pytest, with warnings as errors, the fixture enabled as the page says."""
-    own = [block for block in PYTHON if block.page == page]
-    assert any(PLUGIN in block.text for block in own)
+def test_the_tests_of_the_pages_pass(tmp_path: Path) -> None:
+    """Under pytest, with warnings as errors, the fixture enabled as each of these pages says."""
+    tests = [block for block in PYTHON if is_test(block)]
     (tmp_path / "conftest.py").write_text(PLUGIN + "\n")
-    for number, block in enumerate(block for block in own if is_test(block)):
-        (tmp_path / f"test_page_{number}.py").write_text(block.text)
+    for number, test in enumerate(tests):
+        assert any(PLUGIN in block.text for block in PYTHON if block.page == test.page), test
+        (tmp_path / f"test_{number}_{test.page.stem.lower()}.py").write_text(test.text)
     command = [
         sys.executable,
         "-W",

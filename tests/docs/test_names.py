@@ -21,7 +21,7 @@ from pipeline.settings import FILE, Settings, variable_of
 from schemas.codec import Reason
 from schemas.topics import CARRIER, DEAD_LETTERS, TOPICS
 from tables.orders import UNDONE_FOR_DEADLINE, Status
-from tests.docs.generated import PARTS, ROOT, pages, parts
+from tests.docs.generated import DIAGRAM, PARTS, ROOT, pages, written
 
 LETTERS = ROOT / "docs" / "dead-letters.md"
 LIFE = ROOT / "docs" / "order-life.md"
@@ -49,11 +49,10 @@ def first_column(page: Path, heading: str) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", sorted(PARTS.keys() - {DIAGRAM}))
 def test_a_part_made_from_the_code_is_up_to_date(name: str) -> None:
-    """`python -m tests.docs.generated` writes it anew."""
-    written = [text for page in pages() for part, text in parts(page).items() if part == name]
-    assert written == [PARTS[name]()]
+    """`python -m tests.docs.generated` writes it anew. For the diagram, see tests/model: it takes a while, and there it is at hand."""
+    assert written(name) == [PARTS[name]()]
 
 
 def test_every_setting_that_is_named_exists() -> None:
@@ -106,7 +105,9 @@ def test_every_deadline_is_told() -> None:
     assert due.__module__ == "agents.orders.timeouts"
     assert all(f'"{name}"' in source for name in DEADLINES)
     assert set(Deadline._fields) == {"at", "name", "correlation_id"}
-    assert len(Timeouts.__struct_fields__) == len([name for name in SETTINGS if "TIMEOUT" in name or "TRIES" in name])
+    assert len(Timeouts.__struct_fields__) == len(
+        [name for name in SETTINGS if ("TIMEOUT" in name or "TRIES" in name) and "SESSION" not in name and "TRANSACTION" not in name]
+    )
 
 
 def test_every_reason_of_an_undoing_is_told() -> None:

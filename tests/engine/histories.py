@@ -3,10 +3,14 @@
 from functools import cache
 from pathlib import Path
 
+from hypothesis import settings
+
 from pipeline.engine.options import HOUR_MS, Options
 from pipeline.replay.feed import time_of
 from pipeline.replay.generate import generate
 
+THOROUGH = settings().max_examples > 100
+"""In continuous integration."""
 FOREVER_MS = 1 << 53
 OPTIONS = Options(dedup_ms=FOREVER_MS, jump_ms=365 * 24 * HOUR_MS)
 """As for files, but that the gap between the shop and the stories is believed."""

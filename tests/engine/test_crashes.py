@@ -1,14 +1,13 @@
 """A process may die at any step of any chunk: nothing is lost, nothing is done twice, not a byte is different."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from shutil import rmtree
 
 import pytest
-from hypothesis import settings
 
 from agents.agent import AnyAgent
 from agents.orders import saga
@@ -16,11 +15,9 @@ from agents.standins import standins
 from pipeline.embedded import Crash
 from pipeline.engine.task import Task
 from tests.engine.driver import Line, Trace, play
-from tests.engine.histories import LEVELS, OPTIONS, mixed, stories
+from tests.engine.histories import LEVELS, OPTIONS, THOROUGH, mixed, stories
 
-THOROUGH = settings().max_examples > 100
-"""In continuous integration."""
-FEW, MANY = 8, 200 if THOROUGH else 60
+FEW, MANY = 8, 200 if THOROUGH else 24  # orders
 UNREADABLE = {"malformed", "invalid", "unsupported_version"}
 STEPS = ("decided", "committed", "stored")
 WORLDS: dict[str, tuple[AnyAgent, ...]] = {
@@ -67,27 +64,34 @@ def calm(world: str, orders: int) -> Trace:
     return trace(mixed(orders), WORLDS[world])
 
 
+@cache
+def calm_stories(world: str) -> tuple[Trace, int]:
+    """What the stories come to, and in how many chunks."""
+    counting = Dying()
+    return trace(stories(), WORLDS[world], counting), counting.seen["stored"]
+
+
 # --- One crash. ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize(("world", "every"), [("recorded", 1 if THOROUGH else 4), ("standin-choreographed", 11 if THOROUGH else 151)])
-def test_a_crash_at_any_chunk_leaves_no_trace(step: str, world: str, every: int) -> None:
-    """Whichever chunk it is that was decided, committed or stored last."""
-    agents = WORLDS[world]
-    counting = Dying()
-    undisturbed = trace(stories(), agents, counting)
-    for number in range(1 + STEPS.index(step) % every, counting.seen[step] + 1, every):
+@pytest.mark.parametrize("world", ["recorded", "standin-choreographed"])
+def test_a_crash_at_any_chunk_leaves_no_trace(step: str, world: str) -> None:
+    """Whichever chunk it is that was decided, committed or stored last; one here and there while one works."""
+    undisturbed, chunks = calm_stories(world)
+    every = (1 if chunks < 100 else 11) if THOROUGH else 4 if chunks < 100 else 229
+    for number in range(1 + STEPS.index(step) % every, chunks + 1, every):
         dying = Dying(**{step: [number]})
-        same(trace(stories(), agents, dying), undisturbed)
+        same(trace(stories(), WORLDS[world], dying), undisturbed)
         assert dying.died == 1
 
 
 def test_a_crash_at_the_very_last_chunk_leaves_no_trace() -> None:
     """Nothing is left to read then, and the committed chunk is not stored yet."""
-    counting = Dying()
-    undisturbed = trace(stories(), WORLDS["recorded"], counting)
-    same(trace(stories(), WORLDS["recorded"], Dying(committed=[counting.seen["committed"]])), undisturbed)
+    undisturbed, chunks = calm_stories("recorded")
+    dying = Dying(committed=[chunks])
+    same(trace(stories(), WORLDS["recorded"], dying), undisturbed)
+    assert dying.died == 1
 
 
 # --- Many. -----------------------------------------------------------------------------------------------------------
@@ -112,13 +116,17 @@ def test_a_chunk_that_never_gets_through_at_first() -> None:
 # --- On the same folder. ---------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trace]:
+    """A world's history in three processes that lose nothing."""
+    return cache(lambda world: _in_parts(mixed(FEW, 4), WORLDS[world], tmp_path_factory.mktemp("kept"), ()))
+
+
 @pytest.mark.parametrize("world", ["recorded", "standin-choreographed"])
 @pytest.mark.parametrize("lost", [(), ("state",), ("faust",), ("state", "faust")], ids=lambda lost: "+".join(lost) or "nothing")
-def test_another_process_goes_on_in_the_same_folder(world: str, lost: Sequence[str], tmp_path: Path) -> None:
+def test_another_process_goes_on_in_the_same_folder(world: str, lost: Sequence[str], tmp_path: Path, kept: Callable[[str], Trace]) -> None:
     """Whether the local state is there or has to be made again from the changelog, it is the same state."""
-    lines, agents = mixed(FEW, 4), WORLDS[world]
-    kept, disturbed = _in_parts(lines, agents, tmp_path / "kept", ()), _in_parts(lines, agents, tmp_path / "disturbed", lost)
-    same(disturbed, kept)
+    same(_in_parts(mixed(FEW, 4), WORLDS[world], tmp_path, lost), kept(world))
 
 
 def _in_parts(lines: Sequence[Line], agents: Sequence[AnyAgent], folder: Path, lost: Sequence[str]) -> Trace:
@@ -150,7 +158,7 @@ def test_the_same_file_again_into_the_same_folder_changes_nothing(tmp_path: Path
 # --- However it is cut. ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", WORLDS if THOROUGH else ["recorded", "standin-choreographed"])
 @pytest.mark.parametrize(("chunk", "batch"), [(1, 2_000), (7, 13), (2_000, 1)])
 def test_the_cut_does_not_matter(world: str, chunk: int, batch: int) -> None:
     """Records per chunk and lines per feed change the speed, and no byte of what is said, of a dead letter or of a row."""

@@ -60,17 +60,20 @@ def away_from_home(file: File) -> Iterator[Fault]:
         for node in ast.walk(file.module):
             if isinstance(node, ast.Constant) and isinstance(node.value, float):
                 yield file.fault(node.lineno, f"{node.value} is a binary fraction; write an int or a Decimal")
+            elif isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div):
+                yield file.fault(node.lineno, "/ makes a binary fraction of two ints; write // or divmod")
 
 
 def unseeded(file: File) -> Iterator[Fault]:
     """Chance comes from a generator that was given its seed, so that a failure can be repeated."""
     if not (file.is_python and file.path.startswith((*ROOMS, *TESTS))):
         return
+    names = imported(file.module)
     for line, name in used(file.module):
         if name.startswith("random.") and not name.startswith(SEEDED):
             yield file.fault(line, f"{name} has no seed; use random.Random(seed)")
     for node in ast.walk(file.module):
-        if isinstance(node, ast.Call) and not node.args and dotted(node.func, imported(file.module)) in SEEDED:
+        if isinstance(node, ast.Call) and not node.args and dotted(node.func, names) in SEEDED:
             yield file.fault(node.lineno, "random.Random() without a seed")
 
 

@@ -11,10 +11,12 @@ import pytest
 
 from pipeline.replay.generate import generate
 from tests.auditor.auditor import Auditor
+from tests.engine.histories import THOROUGH
 from tests.replay.making import ROOT, run
 
 STYLES = ("orchestrated", "choreographed")
 STORIES = sorted((ROOT / "samples" / "stories").glob("*.jsonl"))
+FIRST_LINES = 15_000
 NOT_PREDICTED = ("alerts", "stock", "FraudAlertRaised")
 
 
@@ -52,10 +54,14 @@ def test_a_generated_shop_ends_as_the_auditor_says(seed: int, style: str) -> Non
 
 
 def test_the_large_sample_ends_as_the_auditor_says() -> None:
-    """20,000 orders: the expectation that is kept beside the file."""
-    sample = ROOT / "samples" / "orders-20k.jsonl.gz"
-    expected = json.loads((ROOT / "samples" / "orders-20k.expected.json").read_text())
-    assert came_to(gzip.decompress(sample.read_bytes()).splitlines()) == shown(expected)
+    """20,000 orders: the expectation that is kept beside the file. While one works, its first lines and what he says of those."""
+    lines = gzip.decompress((ROOT / "samples" / "orders-20k.jsonl.gz").read_bytes()).splitlines()
+    if THOROUGH:
+        expected = json.loads((ROOT / "samples" / "orders-20k.expected.json").read_text())
+    else:
+        lines = lines[:FIRST_LINES]
+        expected = Auditor().hear_all(lines).report()
+    assert came_to(lines) == shown(expected)
 
 
 @pytest.mark.parametrize("style", STYLES)

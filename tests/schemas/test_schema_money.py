@@ -44,6 +44,7 @@ def test_an_unknown_currency_is_invalid(currency: str) -> None:
         ("1.2", "BHD", 1200), ("0.0001", "CLF", 1),
         ("10000000000000.00", "USD", 10**15), ("1e15", "JPY", 10**15), ("1000000000000.000", "BHD", 10**15),
         ("9007199254740.93", "USD", 900_719_925_474_093),
+        ("1.15", "USD", 115), ("19.99", "USD", 1999), ("1.001", "BHD", 1001),  # which a binary fraction makes one less
     ],
 )  # fmt: skip
 def test_amounts_that_fit(amount: str, currency: str, minor_units: int) -> None:
