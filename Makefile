@@ -13,9 +13,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup $(if $(CI),--hypothesis-profile=ci)
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 KAFKA := .kafka/$(shell sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' tests/kafka/pom.xml)
 
-.PHONY: help demo test check lint format bench kafka broker lock clean
+.PHONY: help demo test check lint format bench chaos kafka broker up down lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -43,10 +44,24 @@ format: $(READY) ## Format the code, and mend what the linter can mend
 bench: $(READY) ## Measure throughput and latency
 	$(BIN)/orderflow bench $(ARGS)
 
+chaos: $(READY) $(KAFKA)/.ready ## Kill, freeze and starve workers and brokers, and check what came of it (ARGS="--seed 7")
+	$(BIN)/python -m tests.chaos $(ARGS)
+
 kafka: $(KAFKA)/.ready ## Fetch Apache Kafka for the tests, where Java and Maven are
 
 broker: $(READY) $(KAFKA)/.ready ## Run a Kafka broker until Ctrl-C (ARGS="--brokers 3 --port 9092")
 	$(BIN)/python -m tests.kafka.brokers $(ARGS)
+
+up: .secrets/grafana-admin ## Run everything in containers: Kafka, two workers, Prometheus, Grafana, a Kafka console
+	$(COMPOSE) up --detach --build
+	@echo "Grafana       http://127.0.0.1:3000   (admin, password in .secrets/grafana-admin)"
+	@echo "Prometheus    http://127.0.0.1:9090"
+	@echo "Kafka console http://127.0.0.1:8081"
+	@echo "workers       http://127.0.0.1:8091/readyz  http://127.0.0.1:8092/readyz"
+	@echo "Kafka         127.0.0.1:9092"
+
+down: ## Stop the containers of make up (ARGS=--volumes: and forget all they kept)
+	$(COMPOSE) down $(ARGS)
 
 lock: $(READY) ## Write requirements.lock from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --only-binary :all: --generate-hashes \
@@ -67,6 +82,12 @@ $(READY): requirements.lock pyproject.toml
 	$(PIP) install --no-compile --only-binary :all: --require-hashes --no-deps -r requirements.lock
 	$(PIP) install --no-build-isolation --no-deps --no-index --editable .
 	@touch $@
+
+# Read by the container of Grafana under another user.
+.secrets/grafana-admin:
+	@mkdir -p $(@D)
+	@od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >$@
+	@chmod 644 $@
 
 # The version that pom.xml names, in a folder of that name: a new one never meets the jars of the old one.
 $(KAFKA)/.ready: tests/kafka/pom.xml

@@ -36,6 +36,11 @@ class SteppingClock:
         self.slept.append(seconds)
 
 
+def wall_ms() -> int:
+    """Milliseconds since 1970, for the age of what is on a disk."""
+    return time.time_ns() // 1_000_000
+
+
 def stopwatch() -> float:
     """Seconds for measuring short spans, with the best resolution that there is."""
     return time.perf_counter()

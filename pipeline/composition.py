@@ -50,10 +50,12 @@ def claimed(folder: Path, settings: Settings) -> None:
             if other := [f"{name} was {was.get(name)}, now {now}" for name, now in ours.items() if was.get(name) != now]:
                 raise Problem(f"{folder}: kept with other settings: {'; '.join(other)}.", "Use the same settings, or another folder.")
             return
-        if folder.exists() and any(folder.iterdir()):
+        part = folder / f"{MARKER}.part"
+        if folder.exists() and any(path != part for path in folder.iterdir()):
             raise Problem(f"{folder}: not empty, and not a data folder of orderflow.", "Name a new folder with --data-dir.")
         folder.mkdir(parents=True, exist_ok=True)
-        marker.write_text(json.dumps(ours) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(ours) + "\n", encoding="utf-8")
+        part.replace(marker)  # whole or not at all: a full disk, or the end of this process, must not leave half of it
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else f"{MARKER} is damaged"
         raise Problem(f"{folder}: cannot be used: {why}.", "Name a folder that can be written with --data-dir.") from None

@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     instance: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$", description="A name of this worker that lasts: its restart is no rebalance."
     )
+    standbys: int = Field(default=1, ge=0, le=5, description="Workers that keep a copy of each task's state, to take it over at once.")
     lost_records: Literal["stop", "skip"] = Field(
         default="stop", description="Where records were deleted before they were read: stop, or go on behind them."
     )

@@ -1,6 +1,6 @@
 """A table: a name, the row of a key never seen, the key, and the fold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -36,6 +36,8 @@ class Table(Generic[R]):
     """The message field that says which partition a row is in, where that is not its key: rows then live beside those of that field."""
     empty: Callable[[R], bool] | None = None
     """Whether a row says nothing more than that of a key never seen: it is deleted."""
+    counted: Callable[[R, R], Mapping[str, int]] | None = None
+    """What the step from one row to the next adds to sums over all rows: nobody reads them all to know how many stand where."""
 
     @property
     def partition_key(self) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import bench, demo, generate, order, replay, schema, settings, topics, worker
+from pipeline.cli import bench, demo, doctor, generate, order, replay, schema, settings, topics, worker
 from pipeline.cli.say import version
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.command(epilog="Example: orderflow replay monday.jsonl.gz tuesday.jsonl.gz -
 app.command(epilog="Example: ORDERFLOW_BROKER=kafka://localhost:9092 orderflow worker")(worker.worker)
 app.command(epilog="Example: orderflow order order-789 --data-dir state")(order.order)
 app.command(epilog="Example: orderflow generate --orders 1000 --seed 7 -o orders.jsonl.gz")(generate.generate)
+app.command(epilog="Example: ORDERFLOW_BROKER=kafka://localhost:9092 orderflow doctor")(doctor.doctor)
 app.command(epilog="Example: orderflow bench --orders 20000 --json")(bench.bench)
 app.command(epilog="Example: ORDERFLOW_SAGA=choreographed orderflow settings")(settings.settings)
 app.add_typer(schema.app, name="schema")

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.cli.say import log_at
-from pipeline.embedded import Embedded
 from pipeline.log.record import Record
 from pipeline.problem import Problem
 from pipeline.replay.feed import time_of
@@ -60,7 +59,7 @@ def writing(folder: Path | None) -> Iterator[tuple[Callable[[Record], None], ...
 
 
 @contextmanager
-def progress(sources: Sequence[Source], *, shown: bool) -> Iterator[Callable[[Embedded, int], None]]:
+def progress(sources: Sequence[Source], *, shown: bool) -> Iterator[Callable[[object, int], None]]:
     """A bar on standard error: how much of the files is read, lines per second, time left."""
     if not shown:
         yield lambda _pipeline, _lines: None
@@ -71,7 +70,7 @@ def progress(sources: Sequence[Source], *, shown: bool) -> Iterator[Callable[[Em
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total, lines=0, rate=0.0)
 
-        def watches(_pipeline: Embedded, lines: int) -> None:
+        def watches(_pipeline: object, lines: int) -> None:
             elapsed = bar.tasks[0].elapsed or 0.0
             bar.update(task, completed=sum(source.read for source in sources), lines=lines, rate=lines / elapsed if elapsed else 0.0)
 

@@ -168,7 +168,7 @@ class Chunk:
                 continue
             for place in own:
                 slot = self.slots[place]
-                if slot.due is not None and slot.due <= heard.at:
+                if slot.due is not None and slot.due <= heard.at and self._agents[number].closes is None:  # windows close by the watermark
                     self._pass_own_deadlines(place, slot, min(heard.at, self.limit), at)
             outcome, failure = self._ask(number, own, heard, at)
             if outcome == "parked":

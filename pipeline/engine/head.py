@@ -26,6 +26,8 @@ class Head(msgspec.Struct, array_like=True):
     """Stream time of the tasks that this one hears, as they have told it; IDLE of those that had nothing to read."""
     told: Instant = -1
     """The stream time that it last told those that hear it."""
+    sums: dict[str, int] = {}
+    """Over all rows: `rows.` per table, and what its table counts, under its name. Those that are 0 are left out."""
 
 
 IDLE = 1 << 62

@@ -4,7 +4,8 @@ In the store: `r | table | 0 | key` holds the row and its parked records; `t | d
 which follows from the rows and is therefore in no changelog.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from struct import Struct
 from typing import Any, TypeAlias
 
@@ -30,10 +31,14 @@ class ParkedRecord(msgspec.Struct, frozen=True, array_like=True):
 class Slot:
     """One row in one chunk: changed here, stored when the chunk is committed."""
 
-    __slots__ = ("deadline", "due", "parked", "row", "stored_due")
+    __slots__ = ("deadline", "due", "kept", "parked", "row", "stored_due", "there")
 
-    def __init__(self, row: Any, parked: tuple[ParkedRecord, ...]) -> None:  # noqa: ANN401  # rows are of their agents' types
+    def __init__(self, row: Any, parked: tuple[ParkedRecord, ...], *, there: bool = True) -> None:  # noqa: ANN401  # rows are of their agents' types
         self.row = row
+        self.kept = row
+        """As it was committed last."""
+        self.there = there
+        """It is in the store, or will be with its chunk."""
         self.parked = parked
         self.deadline: Deadline | None = None
         self.due: Instant | None = None
@@ -87,35 +92,49 @@ class Rows:
     def _decode(self, place: Place, raw: bytes | None) -> Slot:
         agent = self._agents[place[0]]
         if raw is None:
-            return Slot(agent.table.initial(place[1]), ())
+            return Slot(agent.table.initial(place[1]), (), there=False)
         slot = Slot(*self._decoders[place[0]](raw))
         slot.set_due(agent)
         slot.stored_due = slot.due
         return slot
 
-    def write(self, changed: dict[Place, Slot], batch: Batch, changelog: list[tuple[bytes, bytes | None]]) -> None:
-        """Write these rows and their deadlines."""
+    def write(
+        self, changed: dict[Place, Slot], batch: Batch, changelog: list[tuple[bytes, bytes | None]], sums: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Write these rows and their deadlines. Returns what the sums over all rows are then: `rows.` per table, and what it counts."""
+        more = Counter(sums)
         base = self._base
         for place, slot in changed.items():
-            key, empty = self._key(place), self._agents[place[0]].table.empty
-            if empty is not None and not slot.parked and empty(slot.row):
+            key, table = self._key(place), self._agents[place[0]].table
+            if table.empty is not None and not slot.parked and table.empty(slot.row):
                 changelog.append((key, None))
                 batch.deletes.append(base + key)
+                more["rows." + table.name] -= slot.there
+                slot.there = False
             else:
                 value = self._encode((slot.row, slot.parked))
                 changelog.append((key, value))
                 batch.puts.append((base + key, value))
+                if not slot.there:
+                    more["rows." + table.name] += 1
+                    slot.there = True
+            if table.counted is not None and slot.row is not slot.kept:
+                for name, step in table.counted(slot.kept, slot.row).items():
+                    more[f"{table.name}.{name}"] += step
             if slot.due != slot.stored_due:
                 if slot.stored_due is not None:
                     batch.deletes.append(self._timer(slot.stored_due, key))
                 if slot.due is not None:
                     batch.puts.append((self._timer(slot.due, key), b""))
                 slot.stored_due = slot.due
+        return {name: total for name, total in more.items() if total}  # how the input was cut into chunks leaves no trace
 
     def keep(self, changed: dict[Place, Slot]) -> None:
         """These rows are committed: later chunks may start from them."""
         cache = self._cache
         cache.update(changed)
+        for slot in changed.values():
+            slot.kept = slot.row
         if len(cache) > self._cached:
             for place in list(cache)[: len(cache) - self._cached]:
                 del cache[place]

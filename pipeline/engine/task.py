@@ -26,6 +26,8 @@ from schemas.message import Envelope, Instant, Message
 
 TICK = "orderflow-tick"
 """Header of a record in an inbox that only says how late it is: for this task (empty), or for the task upstream that it names."""
+OLDEST_MS = 7 * 86_400_000
+"""A state that was not up to date for so long is made anew: half of what changelogs on Kafka remember deletions for (log/topics.py)."""
 IDLE_MARK = b"!"
 """After that name: it has nothing to read, and is not to be waited for."""
 
@@ -82,9 +84,12 @@ class ForeignState(Exception):
 class Work:
     """A chunk that is decided: what to send in one transaction, and what to write when that is committed."""
 
-    def __init__(self, chunk: Chunk, taken: int, outbox: Outbox, batch: Batch) -> None:
+    def __init__(self, chunk: Chunk, read: Sequence[Read], outcomes: Sequence[str | None], outbox: Outbox, batch: Batch) -> None:
         self.chunk = chunk
-        self.taken = taken
+        self.read = read
+        self.outcomes = outcomes
+        """What its records came to; None where another task says that."""
+        self.taken = len(outcomes)
         """How many of the records it is of; the rest belongs to a chunk of its own."""
         self.outbox = outbox
         self.batch = batch
@@ -123,8 +128,11 @@ class Task:
         raw = self._store.get(self._base + b"h")
         return None if raw is None else decode_head(raw)
 
-    def reset(self, changelog_end: int) -> str | None:
-        """Forget everything that is not in the store, and the store too where it does not fit the changelog; says why, then."""
+    def reset(self, changelog_end: int, *, now: int = 0) -> str | None:
+        """Forget everything that is not in the store, and the store too where it does not fit the changelog; says why, then.
+
+        `now`, ms since 1970, where changelogs forget deletions after some time.
+        """
         self.rows = Rows(self._store, self._base, self.group.agents, cached=self._options.rows_cached)
         stored = self._stored_head()
         self.head, self._stored = stored or self._first_head(), stored is not None
@@ -132,9 +140,14 @@ class Task:
             why = "it belongs to another changelog"
         elif self.head.changelog_end >= changelog_end:
             why = "it is ahead of its changelog"
+        elif self._stored and int(self._store.get(self._base + b"w") or 0) < now - OLDEST_MS:
+            why = "it is so old that the changelog has forgotten what was deleted since"
         else:
-            return None
-        self.wipe()
+            why = None
+        if why:
+            self.wipe()
+        if now and not self._stored:
+            self.stamp(now)  # nothing is up to date with everything that was deleted before it was begun
         return why
 
     def wipe(self) -> None:
@@ -152,6 +165,7 @@ class Task:
         Raises ForeignState where they do not follow what is stored, EngineError for one that nobody knows.
         """
         batch = Batch()
+        newest = {record.key: record.value for record in records}
         for record in records:
             key = record.key or b""
             if key == b"h" and record.value is not None:
@@ -161,6 +175,8 @@ class Task:
                 self.head, self._stored = head, False
                 self.head.changelog_end = record.offset
                 batch.puts.append((self._base + b"h", encode_head(self.head)))
+            elif record.value is not None and newest[record.key] is None:
+                continue  # a batch deletes before it puts: what was put and then deleted would be there again
             elif key[:1] == b"D":
                 self._dedup.recover(key, record.value, batch)
             elif key[:1] == b"r":
@@ -168,6 +184,10 @@ class Task:
             else:
                 raise EngineError(f"{record.topic}: a changelog record with an unknown key at offset {record.offset}")
         self._store.write(batch)
+
+    def stamp(self, now: int) -> None:
+        """The state is up to date by now, ms since 1970."""
+        self._store.write(Batch(puts=[(self._base + b"w", b"%d" % now)]))
 
     def next_deadline(self) -> Instant | None:
         """Stream time at which the watermark passes the earliest deadline, or one that a row no longer has."""
@@ -193,7 +213,7 @@ class Task:
         chunk.find_deadlines((latest if told else min(latest, chunk.limit)) - self._options.lateness_ms)
         head, counts, lateness_ms, gated = chunk.head, chunk.counts, self._options.lateness_ms, self._options.gated
         new: dict[bytes, None] = {}
-        taken = 0
+        outcomes: list[str | None] = []
         for record, item in zip(records, read, strict=True):
             now = max(head.time, record.order.at)
             if item.tick:
@@ -211,10 +231,11 @@ class Task:
             head.time = now
             if record.offset >= 0:
                 head.offsets[record.topic] = record.offset + 1
-            taken += 1
+            outcomes.append(outcome)
         if gated:
-            self._tell_time(chunk, idle=idle and taken == len(records))
-        return self._finish(chunk, records[:taken], new)
+            self._tell_time(chunk, idle=idle and len(outcomes) == len(records))
+        outbox, batch = self._finish(chunk, records[: len(outcomes)], new)
+        return Work(chunk, read, outcomes, outbox, batch)
 
     def _limit(self, head: Head) -> Instant:
         """Nobody upstream is behind this stream time."""
@@ -264,7 +285,7 @@ class Task:
                 now = what.at
             record.order = Order(now, record.order.source, 0)
 
-    def _finish(self, chunk: Chunk, taken: Sequence[Record], new: dict[bytes, None]) -> Work:
+    def _finish(self, chunk: Chunk, taken: Sequence[Record], new: dict[bytes, None]) -> tuple[Outbox, Batch]:
         head, options = chunk.head, self._options
         head.counts = dict(chunk.counts)
         batch, changelog = Batch(), list[tuple[bytes, bytes | None]]()
@@ -272,10 +293,10 @@ class Task:
             self.rows.forget_due(due, place, batch)
         self._dedup.forget(head.time - options.lateness_ms - options.dedup_ms, batch, changelog)
         self._dedup.remember(new, head.chunk, batch, changelog)
-        self.rows.write(chunk.changed, batch, changelog)
+        head.sums = self.rows.write(chunk.changed, batch, changelog, self.head.sums)
         changelog.append((b"h", encode_head(head)))
         offsets = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in taken if record.offset >= 0}
-        return Work(chunk, len(taken), Outbox(chunk.outputs, changelog, offsets), batch)
+        return Outbox(chunk.outputs, changelog, offsets), batch
 
     def done(self, work: Work, changelog_end: int) -> None:
         """The chunk is committed, its head at offset `changelog_end`: write it to the store; the next one starts from it."""

@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple, Self
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from pipeline.engine.plan import Plan
 from pipeline.log.kafka import Kafka
+from pipeline.log.record import TopicPartition
 from pipeline.problem import Problem
 
 FOREVER = "-1"
@@ -65,6 +67,10 @@ class Topics:
     async def partitions(self) -> dict[str, int]:
         """Every topic there is, with its partitions."""
         return {each["topic"]: len(each["partitions"]) for each in await self._admin.describe_topics() if not each["error_code"]}
+
+    async def purge(self, read: Mapping[TopicPartition, int]) -> None:
+        """Delete what lies before these offsets."""
+        await self._admin.delete_records({KafkaPartition(*tp): RecordsToDelete(before_offset=offset) for tp, offset in read.items()})
 
     async def create(self, topics: Mapping[str, Wanted], *, replicas: int = 0) -> list[str]:
         """Create those that are missing; 0 replicas: three, or as many as there are brokers. Returns their names."""

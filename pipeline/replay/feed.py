@@ -65,7 +65,6 @@ class _Line(msgspec.Struct):
 _line = msgspec.json.Decoder(_Line).decode
 _topic = msgspec.json.Decoder[str | None](str | None).decode
 _partition = msgspec.json.Decoder(Annotated[int, Meta(ge=0, le=LARGEST_NUMBER)] | None).decode
-"""It is checked and no more: the key decides."""
 _any = msgspec.json.Decoder().decode
 
 
@@ -75,6 +74,7 @@ class _Record(NamedTuple):
     value: bytes | None
     headers: Headers
     timestamp: int | None
+    partition: int | None = None
 
 
 def _record(line: bytes) -> _Record | None:
@@ -85,13 +85,13 @@ def _record(line: bytes) -> _Record | None:
         said = _line(line)
         if not said.is_record:
             return None
-        _partition(said.partition)
         return _Record(
             _topic(said.topic),
             _bytes(said.key, said.key_base64),
             _bytes(said.value, said.value_base64),
             _headers(_any(said.headers)),
             _milliseconds(_any(said.timestamp)),
+            _partition(said.partition),
         )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Invalid):
         return None
@@ -156,10 +156,16 @@ def time_of(line: bytes) -> Instant | None:
     return event_time(line) if record is None else event_time(record.value, record.headers)
 
 
+def given_partition(line: bytes) -> int | None:
+    """The partition that a record line says it was in. In this process it means nothing: there the key decides."""
+    record = _record(line)
+    return None if record is None else record.partition
+
+
 def draft(line: bytes) -> Draft:
     """What a line says. Without a topic the event type decides; without a key, the topic's key field does."""
     record = _record(line)
-    topic, key, value, headers, timestamp = record if record is not None else _Record(None, None, line, (), None)
+    topic, key, value, headers, timestamp, _ = record if record is not None else _Record(None, None, line, (), None)
     try:
         said = decode(value, headers)
     except Bad as bad:

@@ -11,14 +11,12 @@ from schemas.fraud import FraudAlertRaised
 from schemas.message import Envelope
 from schemas.money import text
 from schemas.topics import FRAUD_ALERTS
-from tables.orders import UNANSWERED, Leg, Order, Status, broken_laws
+from tables.orders import Order, Status, broken_laws, unbalanced
 from tables.stock import Stock
 from tables.stock import broken_laws as broken_stock_laws
 
 MOST_BROKEN = 1_000
 """Broken rows that are listed; all are counted."""
-_UNDONE = frozenset((Status.COMPENSATING, Status.CANCELLED))
-_KNOWS_ITS_TOTAL = frozenset((Status.RESERVED, Status.PAID, Status.SHIPPED, Status.COMPLETED))
 _OUTCOMES = ("applied", "duplicate", "ignored", "parked")
 
 
@@ -129,26 +127,6 @@ class Books:
     def orders(self) -> dict[str, int]:
         """In the order of an order's life."""
         return {status.value: self.statuses[status.value] for status in Status if self.statuses[status.value]}
-
-
-def unbalanced(order: Order) -> dict[str, int]:
-    """What of this order's money is not as a law wants it, in minor units by currency; empty where all is right.
-
-    Refunded beyond what was captured; kept of an order that is undone and not on its way back; kept beyond the total of one that goes on.
-    """
-    wrong: Counter[str] = Counter()
-    staying: Counter[str] = Counter()
-    for payment in order.payments:
-        wrong[payment.currency] += max(payment.refunded_minor - payment.captured_minor, 0)
-        staying[payment.currency] += max(payment.staying_minor, 0)
-    if order.status in _UNDONE:
-        answered = not any(c.leg in UNANSWERED or c.leg is Leg.SETTLED for c in order.compensations())
-        kept = order.kept if order.status is Status.CANCELLED and answered else staying
-        wrong.update({currency: max(amount, 0) for currency, amount in kept.items()})
-    elif order.status in _KNOWS_ITS_TOTAL:
-        staying[order.currency] = max(staying[order.currency] - order.total_minor, 0)
-        wrong.update(staying)
-    return {currency: amount for currency, amount in wrong.items() if amount}
 
 
 class Alerts:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -12,6 +12,7 @@ import faust
 from faust.tables.manager import TableManager
 from faust.types import TP, StreamT
 
+from pipeline.clock import stopwatch, wall_ms
 from pipeline.engine.head import IDLE
 from pipeline.engine.options import Options
 from pipeline.engine.plan import Plan
@@ -20,6 +21,7 @@ from pipeline.log.record import FED, UNPLACED, Order, Record, TopicPartition
 from pipeline.stores.port import Store
 from pipeline.worker.hooks import ChunkConsumer, ChunkScheduler, ChunkSchema, EagerTables, GroupTable, TaskTransactions
 from pipeline.worker.link import Link, Part, Span
+from pipeline.worker.observer import Observer, Unobserved
 from schemas.message import Instant
 
 LOG = logging.getLogger("orderflow.worker")
@@ -30,6 +32,9 @@ Steps: TypeAlias = Callable[[str, Task], None]
 
 LOOK_EVERY_SECONDS = 1.0
 IDLE_SECONDS = 0.5
+PURGE_EVERY_SECONDS = 60.0
+STAMP_EVERY_MS = 60_000
+"""So often it is written down that a state is up to date."""
 RECOVERY_SECONDS = 3_600.0
 """What Faust waits for a recovery, at most."""
 
@@ -62,16 +67,22 @@ class Worker:
         folder: Path,
         incarnation: str = "",
         steps: Steps = no_steps,
-        faust_settings: Mapping[str, Any] | None = None,
+        standbys: int = 0,
     ) -> None:
         self.plan = plan
         self.options = options
         self._link = link
         self._steps = steps
+        self.observer: Observer = Unobserved()
+        self._stamped = 0
+        self._level: set[Task] = set()
+        self.draining = False
+        """Tasks are being given up: a chunk that Faust still had in hand is read again by whoever gets its task."""
         self._running: set[asyncio.Task[None]] = set()
         self._ends: dict[TopicPartition, int] = {}
         self._assignments = 0
-        self._time: asyncio.Task[None] | None = None
+        self._housekeeping: list[asyncio.Task[None]] = []
+        self._following: asyncio.Task[None] | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.progress = asyncio.Event()
         """Set after each chunk."""
@@ -82,9 +93,11 @@ class Worker:
         }
         self.assigned: tuple[Task, ...] = ()
         """The tasks that this worker runs now."""
-        self.app = self._make_app(folder, faust_settings or {})
+        self.standbys: tuple[Task, ...] = ()
+        """Those that it could take over at once."""
+        self.app = self._make_app(folder, standbys)
 
-    def _make_app(self, folder: Path, settings: Mapping[str, Any]) -> faust.App:
+    def _make_app(self, folder: Path, standbys: int) -> faust.App:
         app = faust.App(
             self.plan.app,
             broker=self._link.url,
@@ -99,7 +112,7 @@ class Worker:
             broker_request_timeout=RECOVERY_SECONDS,
             ConsumerScheduler=ChunkScheduler,
             TableManager=EagerTables,
-            **({"table_standby_replicas": 0} | dict(settings)),
+            table_standby_replicas=standbys,
         )
         app.in_worker = True  # or `in_transaction` stays False, and tasks are never reset
         app.transport = self._link.transport(app, self)
@@ -120,6 +133,8 @@ class Worker:
             self._start(*event.value)
 
     def _start(self, task: Task, records: Sequence[Record], horizon: Instant = IDLE, *, idle: bool = False) -> None:
+        if self.draining:
+            return
         running = asyncio.create_task(self._run(task, records, horizon, idle=idle))
         self._running.add(running)
         running.add_done_callback(self._running.discard)
@@ -129,10 +144,13 @@ class Worker:
         try:
             left = records
             while True:
+                began = stopwatch()
                 work = task.work(left, horizon=horizon, idle=idle)
+                seconds = stopwatch() - began
                 self._steps("decided", task)
                 end = await self._link.commit(task.transactional_id, work.outbox, task.changelog)
                 self._steps("committed", task)
+                self.observer.committed(task, left, work, seconds)
                 task.done(work, end)
                 self._steps("stored", task)
                 left = left[work.taken :]
@@ -140,10 +158,20 @@ class Worker:
                     break
         except Exception as error:  # noqa: BLE001  # whatever it is, the chunk is not finished: the task gets no other one
             LOG.error("%s: a chunk could not be finished: %s", task.name, type(error).__name__)  # noqa: TRY400  # `failed` has it whole
+            self.observer.failed(task)
             self.fail(error)
         else:
             self.consumer.free(task)
         self.progress.set()
+
+    @property
+    def assignments(self) -> int:
+        """How often tasks were given to this worker."""
+        return self._assignments
+
+    def remaining(self, task: Task) -> int:
+        """Records of its changelog, markers included, that are to be read before it can go on."""
+        return 0 if task in self._level else max(0, self._ends.get(task.changelog, 0) - 1 - task.head.changelog_end)
 
     def fail(self, error: Exception) -> None:
         """This worker cannot go on."""
@@ -152,7 +180,8 @@ class Worker:
         self.progress.set()
 
     async def _drain(self) -> None:
-        """What is being run is finished, or has failed."""
+        """What is being run is finished, or has failed; nothing is begun any more."""
+        self.draining = True
         if self._running:
             await asyncio.wait(self._running)
 
@@ -166,6 +195,7 @@ class Worker:
         latest, since = -1, monotonic()
         while True:
             await asyncio.sleep(IDLE_SECONDS)
+            self._stamp()
             now = max((task.head.time for task in self.assigned), default=-1)
             if now != latest:
                 latest, since = now, monotonic()
@@ -179,23 +209,35 @@ class Worker:
                         self.consumer.in_flight.add(task)
                         self._start(task, [tick] if late else [], idle=True)
 
+    async def _keep_purging(self) -> None:
+        """What was re-keyed, and is stored, is read by nobody again: inboxes are never longer than a minute. Never returns."""
+        while True:
+            await asyncio.sleep(PURGE_EVERY_SECONDS)
+            read = {TopicPartition(task.group.inbox, task.partition): task.head.offsets.get(task.group.inbox, 0) for task in self.assigned}
+            await self._link.purge({tp: offset for tp, offset in read.items() if offset})
+
     # --- assignment
 
     async def _reset(self, assigned: set[TP]) -> None:
         """Fence every earlier worker, then forget what is not stored."""
         await self._drain()
+        await self._unfollow()
         self._assignments += 1
+        self._level.clear()
         partitions = {TopicPartition(tp.topic, tp.partition) for tp in assigned}
         self.assigned = tuple(task for task in self.tasks.values() if task.inputs[0] in partitions)
-        for task in self.assigned:
-            if missing := [tp for tp in (*task.inputs, task.changelog) if tp not in partitions]:
-                raise SplitTask(f"{task.name} was assigned without {missing[0].topic}: all workers must run the same version")
-        ends = await asyncio.gather(*(self._link.begin(task.transactional_id, task.changelog) for task in self.assigned))
-        for task, end in zip(self.assigned, ends, strict=True):
-            self._ends[task.changelog] = end
-            if why := task.reset(end):
-                LOG.warning("%s: its state is rebuilt from the changelog, because %s", task.name, why)
+        own = {tp for task in self.assigned for tp in (*task.inputs, task.changelog)}
+        if split := (own - partitions) | {tp for tp in partitions - own if tp.topic in self.plan.home}:
+            topic, partition = min(split)
+            raise SplitTask(f"{topic}/{partition} was assigned apart from the rest of its task: all workers must run the same version")
+        await asyncio.gather(*(self._link.begin(task.transactional_id) for task in self.assigned))
+        self._ends = await self._reset_to_changelogs(self.assigned)
         self.consumer.in_flight.clear()
+        self.draining = False
+        followed = {TopicPartition(*tp) for tp in self.app.assignor.assigned_standbys()}
+        self.standbys = tuple(task for task in self.tasks.values() if task.changelog in followed and task not in self.assigned)
+        if self.standbys:
+            self._following = asyncio.create_task(self._follow(self.standbys))
 
     async def _recover(self, changelogs: set[TP]) -> None:
         """Read what is missing of these changelogs. Another assignment ends it."""
@@ -212,7 +254,49 @@ class Worker:
             except ForeignState as error:
                 LOG.warning("a state is rebuilt from its changelog, because it belongs to another one: %s", error)
                 continue
+            self._level.update(tasks.values())
+            self._stamped = 0
             return
+
+    async def _follow(self, standbys: Sequence[Task]) -> None:
+        """Keep the states of tasks that run elsewhere as they are there, until the next assignment."""
+        try:
+            ends = await self._reset_to_changelogs(standbys)
+            tasks = {task.changelog: task for task in standbys}
+            self._level.update(task for tp, task in tasks.items() if ends[tp] <= task.head.changelog_end + 2)  # a marker may follow
+            while True:
+                try:
+                    async for part in self._link.changelogs({tp: Span(task.head.changelog_end + 1, None) for tp, task in tasks.items()}):
+                        self._apply(tasks[part.tp], part)
+                        if part.position >= ends[part.tp]:
+                            self._level.add(tasks[part.tp])
+                except ForeignState as error:
+                    LOG.warning("a standby is rebuilt from its changelog, because it belongs to another one: %s", error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, this worker could not take over
+            self.fail(error)
+
+    async def _unfollow(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+            self._following = None
+
+    async def _reset_to_changelogs(self, tasks: Sequence[Task]) -> dict[TopicPartition, int]:
+        """Wipe what does not fit. Returns the ends of their changelogs."""
+        ends = await self._link.ends([task.changelog for task in tasks])
+        now = wall_ms() if self.options.gated else 0
+        for task in tasks:
+            if why := task.reset(ends[task.changelog], now=now):
+                LOG.warning("%s: its state is rebuilt from the changelog, because %s", task.name, why)
+        return ends
+
+    def _stamp(self) -> None:
+        """Write down, now and then, which states are up to date."""
+        now = wall_ms()
+        if now >= self._stamped + STAMP_EVERY_MS:
+            self._stamped = now
+            for task in self._level:
+                task.stamp(now)
 
     @staticmethod
     def _apply(task: Task, part: Part) -> None:
@@ -228,7 +312,7 @@ class Worker:
         """Returns when all tables are recovered. Raises WorkerStopped where Faust gives up before that."""
         await self.app.start()
         if self.options.gated:
-            self._time = asyncio.create_task(self._keep_time())
+            self._housekeeping = [asyncio.create_task(self._keep_time()), asyncio.create_task(self._keep_purging())]
         await self.until(cast("TableManager", self.app.tables).recovery.completed)
 
     async def until(self, event: asyncio.Event) -> None:
@@ -237,15 +321,16 @@ class Worker:
             if self.failed.done():
                 self.failed.result()
             if self.app.should_stop:
-                raise WorkerStopped from self.app.crash_reason
+                raise WorkerStopped(self.app.crash_reason or "") from self.app.crash_reason
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_SECONDS):  # not wait_for, which on 3.11 may swallow a cancellation
                     await event.wait()
 
     async def stop(self) -> None:
         """What is being run is finished or forgotten."""
-        if self._time is not None:
-            self._time.cancel()
+        for task in self._housekeeping:
+            task.cancel()
+        await self._unfollow()
         await self.app.stop()
         await self._drain()
         await self._link.close()

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import KafkaError
 from faust.transport import base
 from faust.types import TP
 from yarl import URL
@@ -24,6 +25,7 @@ from pipeline.engine.head import IDLE
 from pipeline.engine.task import Task
 from pipeline.log.kafka import BATCH_BYTES, Kafka, Writer, batches_of, record_of, send
 from pipeline.log.record import Outbox, TopicPartition
+from pipeline.log.topics import Topics
 from pipeline.problem import Problem
 from pipeline.worker.app import Worker
 from pipeline.worker.hooks import ChunkConsumer, SilentProducer, TaskChunk, TaskTransactions
@@ -99,9 +101,12 @@ class KafkaConsumer(ChunkConsumer):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Each input goes on where the state of its task ends. Raises Problem where that is not what the group has committed."""
+        assignments = self._worker.assignments
         inputs = [tp for task in self._worker.assigned for tp in task.inputs]
         committed = await asyncio.gather(*(self.kafka.committed(KafkaPartition(*tp)) for tp in inputs))
         begins = await self.kafka.beginning_offsets([KafkaPartition(*tp) for tp in inputs])
+        if self._worker.draining or self._worker.assignments != assignments:
+            return {}  # the group has changed meanwhile: this is asked again
         known = dict(zip(inputs, committed, strict=True))
         positions: dict[TopicPartition, int] = {}
         for task in self._worker.assigned:
@@ -327,7 +332,7 @@ class KafkaLink:
             position = begin
         return position
 
-    async def begin(self, transactional_id: str, changelog: TopicPartition) -> int:
+    async def begin(self, transactional_id: str) -> None:
         if (old := self._writers.pop(transactional_id, None)) is not None:
             await old.close()
         if self._exactly_once:
@@ -336,8 +341,10 @@ class KafkaLink:
         elif self._shared is None:
             self._shared = self._kafka.writer()
             await self._shared.start()
-        ends = await self.consumer.end_offsets([KafkaPartition(*changelog)])
-        return int(ends[KafkaPartition(*changelog)])
+
+    async def ends(self, changelogs: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        ends = await self.consumer.end_offsets([KafkaPartition(*tp) for tp in changelogs])
+        return {TopicPartition(*partition): end for partition, end in ends.items()}
 
     async def commit(self, transactional_id: str, outbox: Outbox, changelog: TopicPartition) -> int:
         if self._exactly_once:
@@ -375,6 +382,13 @@ class KafkaLink:
                         del left[partition]
         finally:
             await reader.stop()
+
+    async def purge(self, read: Mapping[TopicPartition, int]) -> None:
+        try:
+            async with Topics(self._kafka) as topics:
+                await topics.purge(read)
+        except KafkaError as error:  # the next time will do, too
+            LOG.warning("inboxes could not be purged: %s", type(error).__name__)
 
     async def close(self) -> None:
         """Leave the group; what is open is aborted by whoever begins next."""

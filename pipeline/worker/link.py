@@ -1,6 +1,6 @@
 """The port between the worker and a log: what a broker, or the log in this process, must give."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import faust
@@ -38,8 +38,12 @@ class Link(Protocol):
         """Faust's transport over this log: membership, and the inputs as chunks."""
         ...
 
-    async def begin(self, transactional_id: str, changelog: TopicPartition) -> int:
-        """Fence every earlier writer with this id. Returns the end of its changelog partition, as it is afterwards."""
+    async def begin(self, transactional_id: str) -> None:
+        """Fence every earlier writer with this id."""
+        ...
+
+    async def ends(self, changelogs: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The end of each changelog partition: everything that is committed is before it."""
         ...
 
     async def commit(self, transactional_id: str, outbox: Outbox, changelog: TopicPartition) -> int:
@@ -48,6 +52,10 @@ class Link(Protocol):
 
     def changelogs(self, wanted: Mapping[TopicPartition, Span]) -> AsyncIterator[Part]:
         """Everything committed in these spans; ends when all of them do."""
+        ...
+
+    async def purge(self, read: Mapping[TopicPartition, int]) -> None:
+        """Nobody will read what lies before these offsets: it may be dropped."""
         ...
 
     async def close(self) -> None:

@@ -30,7 +30,8 @@ def run_processes(number: int, settings: Settings, folder: Path) -> int:
     for child in children:
         if child.poll() is None:
             child.terminate()
-    return max(abs(child.wait()) for child in children)
+    codes = [child.wait() for child in children]
+    return max(0 if code == -signal.SIGTERM else abs(code) for code in codes)  # it had no time yet to learn what that means
 
 
 def _own(settings: Settings, folder: Path, i: int) -> dict[str, object]:

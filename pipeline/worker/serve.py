@@ -4,21 +4,25 @@ import asyncio
 import logging
 import shutil
 import signal
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline.composition import agents, claimed
 from pipeline.engine.plan import Plan, make_plan
 from pipeline.log.kafka import Kafka
+from pipeline.log.record import TopicPartition
 from pipeline.log.topics import Topics, wanted
+from pipeline.metrics import Metrics
 from pipeline.problem import Problem
 from pipeline.reach import kafka_of, reach
 from pipeline.settings import Settings
 from pipeline.stores.rocksdb import RocksDBStore
 from pipeline.worker.app import Steps, Worker, no_steps
+from pipeline.worker.http import Health, application, served
 from pipeline.worker.kafka import KafkaLink
+from pipeline.worker.lag import LagWatch
 
 LOG = logging.getLogger("orderflow.worker")
 
@@ -73,15 +77,35 @@ async def serve(
             skip_lost=settings.lost_records == "skip",
             instance=settings.instance,
         )
-        worker = Worker(plan, link, store, settings.worker_options(), folder=folder / "faust", steps=steps)
+        worker = Worker(plan, link, store, settings.worker_options(), folder=folder / "faust", steps=steps, standbys=settings.standbys)
+        health = await stack.enter_async_context(observed(worker, kafka, settings))
         stack.push_async_callback(worker.stop)
+        stack.callback(health.drain)
         starting = asyncio.create_task(worker.start())
         await _first(starting, stop, worker)
         if not stop.is_set():
+            health.started = True
             ready(worker)
             LOG.warning("ready: %d tasks", len(worker.assigned))
             await _first(asyncio.create_task(worker.until(stop)), stop, worker)
         LOG.warning("stopping")
+
+
+@asynccontextmanager
+async def observed(worker: Worker, kafka: Kafka, settings: Settings) -> AsyncIterator[Health]:
+    """Count what the worker does, watch the group's lag, and serve both until the block ends. Raises Problem."""
+    worker.observer = metrics = Metrics(worker)
+    inputs = [TopicPartition(topic, p) for group in worker.plan.groups for topic in group.inputs for p in range(group.partitions)]
+    lag = LagWatch(kafka, settings.group, inputs, metrics.hear_lag)
+    health = Health(worker, lag)
+    async with served(application(metrics, health), settings.http_host, settings.http_port):
+        watching = asyncio.create_task(lag.run())
+        try:
+            yield health
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
 
 
 async def _first(work: asyncio.Task[None], stop: asyncio.Event, worker: Worker) -> None:

@@ -1,7 +1,8 @@
 """What is remembered of an order: its row, how messages change it, and the laws that it keeps."""
 
+from tables.orders.counted import CURRENCY, STUCK, UNBALANCED, counted
 from tables.orders.evolve import UNDONE_FOR_DEADLINE, evolve
-from tables.orders.laws import EXTRA, broken_laws
+from tables.orders.laws import EXTRA, broken_laws, unbalanced
 from tables.orders.row import (
     ANSWERABLE,
     OPEN_QUESTION,
@@ -17,14 +18,17 @@ from tables.orders.row import (
 )
 from tables.table import Table
 
-ORDERS = Table("orders", row=Order, key="order_id", partitions=6, evolve=evolve, initial=lambda key: Order(id=key))
+ORDERS = Table("orders", row=Order, key="order_id", partitions=6, evolve=evolve, initial=lambda key: Order(id=key), counted=counted)
 
 __all__ = [
     "ANSWERABLE",
+    "CURRENCY",
     "EXTRA",
     "OPEN_QUESTION",
     "ORDERS",
+    "STUCK",
     "UNANSWERED",
+    "UNBALANCED",
     "UNDONE_FOR_DEADLINE",
     "Compensation",
     "Leg",
@@ -36,4 +40,5 @@ __all__ = [
     "Status",
     "broken_laws",
     "evolve",
+    "unbalanced",
 ]

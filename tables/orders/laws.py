@@ -1,5 +1,7 @@
 """What must be true of every order after every message. Used by tests, the simulation, the money check and the audit."""
 
+from collections import Counter
+
 from tables.orders.row import UNANSWERED, Leg, Order
 from tables.orders.row import Status as S
 
@@ -92,3 +94,23 @@ def _laws(order: Order) -> list[tuple[str, bool]]:
             order.held and status not in {S.PENDING, S.RESERVED, S.PAID},
         ),
     ]
+
+
+def unbalanced(order: Order) -> dict[str, int]:
+    """What of this order's money is not as a law wants it, in minor units by currency; empty where all is right.
+
+    Refunded beyond what was captured; kept of an order that is undone and not on its way back; kept beyond the total of one that goes on.
+    """
+    wrong: Counter[str] = Counter()
+    staying: Counter[str] = Counter()
+    for payment in order.payments:
+        wrong[payment.currency] += max(payment.refunded_minor - payment.captured_minor, 0)
+        staying[payment.currency] += max(payment.staying_minor, 0)
+    if order.status in _UNDONE:
+        answered = not any(c.leg in UNANSWERED or c.leg is Leg.SETTLED for c in order.compensations())
+        kept = order.kept if order.status is S.CANCELLED and answered else staying
+        wrong.update({currency: max(amount, 0) for currency, amount in kept.items()})
+    elif order.status in _KNOWS_ITS_TOTAL:
+        staying[order.currency] = max(staying[order.currency] - order.total_minor, 0)
+        wrong.update(staying)
+    return {currency: amount for currency, amount in wrong.items() if amount}

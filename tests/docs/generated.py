@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from agents.orders.worlds import state_diagram
+from pipeline.metrics import METRICS
 from pipeline.settings import Settings, variable_of
 from schemas.codec.synonyms import SAME_FIELD, SAME_FIELD_OF, camel
 from schemas.topics import TOPICS
@@ -63,6 +64,14 @@ def settings() -> str:
     return table(("variable", "default", "what it is"), rows())
 
 
+def metrics() -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for metric in METRICS:
+            yield f"`{metric.name}`", metric.kind, code(metric.labels), metric.help
+
+    return table(("metric", "kind", "labels", "what it is"), rows())
+
+
 def diagram() -> str:
     return f"```mermaid\n{state_diagram()}```\n"
 
@@ -73,6 +82,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "types": types,
     "field names": field_names,
     "settings": settings,
+    "metrics": metrics,
     DIAGRAM: diagram,
 }
 

@@ -90,7 +90,19 @@ def test_json_is_json(block: Block) -> None:
     assert isinstance(json.loads(block.text), dict)
 
 
+@pytest.mark.parametrize("block", [block for page in pages() for block in blocks(page, "sh")], ids=str)
+def test_a_command_that_needs_a_broker_exists(block: Block) -> None:
+    """With every option that it is given; the tests with a broker run them. What is exported is a setting (test_names)."""
+    for command in (shlex.split(line, comments=True) for line in block.text.splitlines()):
+        if command and command[0] != "export":
+            assert command[0] == "orderflow", command
+            names = [word for word in command[1:] if not word.startswith("-")]
+            shown = CliRunner().invoke(app, [*names[: 2 if names[0] == "topics" else 1], "--help"])
+            assert shown.exit_code == 0, command
+            assert all(word in shown.output for word in command if word.startswith("--")), command
+
+
 def test_blocks_say_what_they_are() -> None:
     """So that each kind is run or compared; a picture in letters needs no language."""
     languages = {block.language for page in pages() for block in blocks(page)}
-    assert languages <= {"python", "console", "text", "json", "mermaid"}
+    assert languages <= {"python", "console", "sh", "text", "json", "mermaid"}

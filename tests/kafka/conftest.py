@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.settings import Settings
 from tests.kafka.brokers import Brokers, lacking
+from tests.kafka.driver import JUMP_DAYS
+from tests.kafka.histories import Expected, expected, phases
 
 USERS = {"alice": "alice-secret"}
 NUMBERS = itertools.count(1)
@@ -44,3 +47,9 @@ def fresh_names() -> Callable[[str], str]:
     """Turns `orders` into a name for a topic, group, app or transactional id that no other test has: `t7-orders`."""
     number = next(NUMBERS)
     return lambda name: f"t{number}-{name}"
+
+
+@pytest.fixture(scope="session")
+def shop() -> Expected:
+    """What all phases of the shop come to when nothing disturbs them."""
+    return expected([each for phase in phases() for each in phase], Settings(clock_jump_days=JUMP_DAYS))

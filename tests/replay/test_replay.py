@@ -3,7 +3,7 @@
 import asyncio
 import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,12 +178,21 @@ def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path) -> None
 def test_crashes_and_repeated_lines_leave_no_trace() -> None:
     """A process that dies again and again and a sender that repeats itself end as one quiet run does."""
     settings = Settings.model_validate({"services": "standin"})
-    report, compared = asyncio.run(asyncio.wait_for(chaos(read(DEMO), settings, How(), seed=1), timeout=15))
+    report, compared = asyncio.run(asyncio.wait_for(chaos(read(DEMO), settings, How(), seed=1), timeout=120))
     assert compared.crashes > 10
     assert compared.repeated_lines > 5
     assert (compared.differences, report.problems) == ([], [])
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What a shell starts in the background ignores interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("after", range(1, 20, 3))
 def test_an_interrupt_in_the_middle_of_a_chunk_ends_the_run(tmp_path: Path, after: int) -> None:
     """Nobody swallows it, and what was committed is whole: the same input again gives what it gives undisturbed."""

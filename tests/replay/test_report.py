@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from pipeline.replay.report import Books, Report, make_report, stock_levels, unbalanced
+from pipeline.replay.report import Books, Report, make_report, stock_levels
 from schemas.orders import Line
-from tables.orders import Leg, Order, Payment, Refund, Reservation, Shipment, Status
+from tables.orders import Leg, Order, Payment, Refund, Reservation, Shipment, Status, unbalanced
 from tables.stock import Stock
 
 LINES = (Line("SKU001", 1),)

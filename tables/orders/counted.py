@@ -1,0 +1,43 @@
+"""What is known of all orders at any time without reading them: how many stand where, how many are stuck, what money is wrong."""
+
+from collections.abc import Mapping
+
+from tables.orders.laws import unbalanced
+from tables.orders.row import Order
+
+STUCK = "stuck"
+CURRENCY = "currency."
+"""Before a currency: orders in it."""
+UNBALANCED = "unbalanced."
+"""Before a currency: minor units."""
+
+
+def counted(before: Order, after: Order) -> Mapping[str, int]:
+    """What this step adds: orders per status and per currency, those that are stuck, and the money that is wrong."""
+    steps: dict[str, int] = {}
+    if after.status is not before.status:
+        if before.created:
+            steps[before.status.value] = -1
+        else:
+            steps[CURRENCY + after.currency] = 1
+        steps[after.status.value] = 1
+    if not (_as_planned(before) and _as_planned(after)):
+        if after.stuck != before.stuck:
+            steps[STUCK] = after.stuck - before.stuck
+        for sign, order in ((-1, before), (1, after)):
+            for currency, amount_minor in unbalanced(order).items():
+                steps[UNBALANCED + currency] = steps.get(UNBALANCED + currency, 0) + sign * amount_minor
+    return steps
+
+
+def _as_planned(order: Order) -> bool:
+    """At a glance, as it is asked at every step: nothing turned back, and no money too much. Such an order is neither stuck nor wrong."""
+    if order.undone_for or order.cancel_asked_for or order.overdue:
+        return False
+    payments = order.payments
+    if not payments:
+        return True
+    first = payments[0]
+    if len(payments) > 1 or first.refunds or first.refunded_minor:
+        return False
+    return first.currency == order.currency and first.captured_minor <= order.total_minor

@@ -1,0 +1,1 @@
+"""A cluster under faults, and a checker that shares nothing with the engine: `make chaos`."""

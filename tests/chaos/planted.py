@@ -1,0 +1,120 @@
+"""A worker with a fault in it, which a run must find. The product itself has no such switch: what is wrong is done to it here.
+
+CHAOS_PLANT names the fault (none: the worker as it is), CHAOS_MEMTABLE the bytes that RocksDB keeps in memory.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaPartition
+
+from pipeline.cli import main
+from pipeline.engine.head import IDLE
+from pipeline.engine.task import Task, Work
+from pipeline.log.kafka import Kafka, Writer
+from pipeline.log.record import Outbox, Record, TopicPartition
+from pipeline.stores import rocksdb
+from pipeline.stores.rocksdb import RocksDBStore
+from pipeline.worker.kafka import KafkaLink
+from schemas.message import Instant
+
+PAUSE_SECONDS = 0.1
+"""Between the two halves of what must be one: time to die in."""
+
+
+def offsets_first() -> None:
+    """The place in the input is committed before what was said; and nobody compares the two."""
+    whole = Writer.commit
+
+    async def commit(self: Writer, outbox: Outbox, changelog: TopicPartition) -> int:
+        if outbox.offsets:
+            producer = self._producer
+            await producer.begin_transaction()
+            offsets = {KafkaPartition(*tp): offset for tp, offset in outbox.offsets.items()}
+            await producer.send_offsets_to_transaction(offsets, self._group)
+            await producer.commit_transaction()
+            await asyncio.sleep(PAUSE_SECONDS)
+        return await whole(self, Outbox(outbox.records, outbox.changelog, {}), changelog)
+
+    Writer.commit = commit  # type: ignore[method-assign]  # this is the fault
+    blind()
+
+
+def blind() -> None:
+    """The state's own end is not compared with the group's offset."""
+
+    def position(_self: KafkaLink, task: Task, tp: TopicPartition, committed: int | None, begin: int) -> int:
+        kept = task.head.offsets.get(tp.topic)
+        return max(begin, next((each for each in (committed, kept) if each is not None), begin))
+
+    KafkaLink.position = position  # type: ignore[assignment, method-assign]  # this is the fault
+
+
+def store_first() -> None:
+    """Tables are written before the transaction is committed; with a log, so that what was written is there whenever the process dies."""
+    whole, opened = Task.work, RocksDBStore.__init__
+
+    def init(self: RocksDBStore, folder: Path, *, wal: bool) -> None:  # noqa: ARG001  # as in the product
+        opened(self, folder, wal=True)
+
+    def work(self: Task, records: Sequence[Record], *, horizon: Instant = IDLE, idle: bool = False) -> Work:
+        found = whole(self, records, horizon=horizon, idle=idle)
+        self.done(found, self.head.changelog_end + len(found.outbox.changelog) + 1)
+        sleep(PAUSE_SECONDS)
+        return found
+
+    RocksDBStore.__init__ = init  # type: ignore[method-assign]  # this is the fault
+    Task.work = work  # type: ignore[method-assign]  # this is the fault
+
+
+def unfenced() -> None:
+    """Transactional ids are those of a process and not of a task: nobody fences a zombie."""
+    begun = Writer.__init__
+
+    def init(self: Writer, link: Kafka, transactional_id: str, group: str) -> None:
+        begun(self, link, f"{transactional_id}-{os.getpid()}", group)
+
+    Writer.__init__ = init  # type: ignore[assignment, method-assign]  # this is the fault
+
+
+def shared_id() -> None:
+    """One transactional id for all."""
+    begun = Writer.__init__
+
+    def init(self: Writer, link: Kafka, _transactional_id: str, group: str) -> None:
+        begun(self, link, "everybody", group)
+
+    Writer.__init__ = init  # type: ignore[assignment, method-assign]  # this is the fault
+
+
+def slow_offsets() -> None:
+    """No fault where the guarantee is at least once: only time to die between what is said and its place in the input."""
+    commit = AIOKafkaConsumer.commit
+
+    async def slow(self: AIOKafkaConsumer, offsets: Any = None) -> None:
+        await asyncio.sleep(PAUSE_SECONDS)
+        await commit(self, offsets)  # type: ignore[no-untyped-call]  # as it is there
+
+    AIOKafkaConsumer.commit = slow  # type: ignore[method-assign]  # this is the delay
+
+
+PLANTED: dict[str, Callable[[], None]] = {
+    "offsets-first": offsets_first,
+    "store-first": store_first,
+    "slow-offsets": slow_offsets,
+    "unfenced": unfenced,
+    "shared-id": shared_id,
+}
+
+if __name__ == "__main__":
+    rocksdb.MEMTABLE_BYTES = int(os.environ["CHAOS_MEMTABLE"])
+    if plant := os.environ["CHAOS_PLANT"]:
+        PLANTED[plant]()
+    sys.argv = ["orderflow", "worker"]
+    main()
