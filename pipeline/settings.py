@@ -74,7 +74,10 @@ class Settings(BaseSettings):
 
     lateness_seconds: int = Field(default=30, ge=0, le=DAY_SECONDS, description="How far the watermark stays behind the newest event.")
     clock_jump_days: int = Field(
-        default=30, ge=1, le=36_500, description="How far ahead of everything before it an event may be, to be believed."
+        default=30,
+        ge=1,
+        le=36_500,
+        description="How far ahead of everything before it (a worker: and of today) an event may be, to be believed.",
     )
     chunk_records: int = Field(default=2_000, ge=1, le=100_000, description="Records that are decided and committed together, at most.")
     chunk_outputs: int = Field(default=4_000, ge=1, le=100_000, description="Outputs after which a chunk ends early.")

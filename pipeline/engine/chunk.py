@@ -73,6 +73,7 @@ class Chunk:
         self.head = Head(head.incarnation, head.chunk + 1, head.time, head.said, head.changelog_end, dict(head.offsets))
         self.head.upstream, self.head.told = dict(head.upstream), head.told
         self.watermark: Instant = -1
+        self.today: Instant = -1
         self.limit: Instant = IDLE
         """No deadline passes beyond it: so late it is in what is still to be read, here or upstream."""
         self.counts = Counter(head.counts)

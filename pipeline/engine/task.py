@@ -6,7 +6,7 @@
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -114,7 +114,7 @@ class Task:
         self._source = 1 + group.first_task + partition
         self._routes: dict[type[Message], Route] = {}
         self._channels: dict[tuple[str, type[Message]], Channel] = {}
-        self._upstream = tuple(f"{g.name}-{p}" for g in plan.groups if group in plan.downstream[g.name] for p in range(g.partitions))
+        self.upstream = tuple(f"{g.name}-{p}" for g in plan.groups if group in plan.downstream[g.name] for p in range(g.partitions))
         self._downstream = plan.downstream[group.name]
         self._only_ours = {topic for topic in group.reads if _only_heard_by_its_speaker(plan, topic)}
         self._dedup = Dedup(store, self._base)
@@ -196,29 +196,32 @@ class Task:
 
     # --- the path of a chunk
 
-    def work(self, records: Sequence[Record], *, horizon: Instant = IDLE, idle: bool = False) -> Work:
+    def work(self, records: Sequence[Record], *, horizon: Instant = IDLE, idle: bool = False, today: Instant = -1) -> Work:
         """Decide as many of `records` as one transaction should hold.
 
         `horizon`: no input has anything to be read that is earlier. `idle`: none has anything at all.
+        `today`: what happened until then is believed, however long nothing had happened before.
         """
         read = [self._read(record) for record in records]
         if records and records[0].order.at == UNPLACED:
-            self._place(records, read)
+            self._place(records, read, today)
         known = self._dedup.known([item.id for item in read if item.id is not None])
         chunk = Chunk(self._plan, self.group, self.partition, self.head, self.rows, options=self._options, channels=self._channels)
+        chunk.today = today
         chunk.slots = self.rows.load(dict.fromkeys(place for item in read for place in item.places))
         latest = max(self.head.time, records[-1].order.at) if records else self.head.time  # they are in the order of time
-        chunk.limit = min(horizon, self._limit(chunk.head))
-        told = any(item.tick for item in read)
-        chunk.find_deadlines((latest if told else min(latest, chunk.limit)) - self._options.lateness_ms)
+        chunk.limit = min(horizon, self._limit(chunk.head.upstream))
+        ticked = any(item.tick for item in read)
+        chunk.find_deadlines((latest if ticked else min(latest, chunk.limit)) - self._options.lateness_ms)
         head, counts, lateness_ms, gated = chunk.head, chunk.counts, self._options.lateness_ms, self._options.gated
         new: dict[bytes, None] = {}
         outcomes: list[str | None] = []
         for record, item in zip(records, read, strict=True):
             now = max(head.time, record.order.at)
             if item.tick:
-                self._hear_time(head, item.tick, record.timestamp)
-                chunk.limit = min(horizon, self._limit(head))
+                name, late = told(item.tick, record.timestamp)
+                head.upstream[name] = late
+                chunk.limit = min(horizon, self._limit(head.upstream))
             watermark = chunk.watermark = (min(now, record.timestamp, chunk.limit) if gated else now) - lateness_ms
             if not chunk.quiet(watermark) and not chunk.pass_deadlines(watermark):
                 break
@@ -237,15 +240,11 @@ class Task:
         outbox, batch = self._finish(chunk, records[: len(outcomes)], new)
         return Work(chunk, read, outcomes, outbox, batch)
 
-    def _limit(self, head: Head) -> Instant:
+    def _limit(self, told: Mapping[str, Instant]) -> Instant:
         """Nobody upstream is behind this stream time."""
         if not self._options.gated:
             return IDLE
-        return min((head.upstream.get(name, -1) for name in self._upstream), default=IDLE)
-
-    @staticmethod
-    def _hear_time(head: Head, told: bytes, at: Instant) -> None:
-        head.upstream[told.removesuffix(IDLE_MARK).decode()] = IDLE if told.endswith(IDLE_MARK) else at
+        return min((told.get(name, -1) for name in self.upstream), default=IDLE)
 
     def _tell_time(self, chunk: Chunk, *, idle: bool) -> None:
         """Tell every task downstream how late it is here, in the same transaction as what it may not overtake."""
@@ -262,17 +261,19 @@ class Task:
             for p in range(group.partitions)
         ]
 
-    @property
-    def gate(self) -> Instant:
-        """What is later in a topic other than the inbox waits: somebody upstream is so late that what it will say belongs before it."""
-        return self._limit(self.head) + self._options.lateness_ms
+    def gate(self, told: dict[str, Instant]) -> Instant:
+        """What is later in a topic other than the inbox waits: somebody upstream is so late that what it will say belongs before it.
+
+        `told`: by tasks upstream, in what is not decided yet.
+        """
+        return self._limit(self.head.upstream | told) + self._options.lateness_ms
 
     @property
     def idles(self) -> bool:
         """Those downstream know that there is nothing to wait for."""
         return self.head.told == IDLE or not self._downstream
 
-    def _place(self, records: Sequence[Record], read: Sequence[Read]) -> None:
+    def _place(self, records: Sequence[Record], read: Sequence[Read], today: Instant) -> None:
         """Give them their places in time: the greatest event time seen so far. An unbelievable clock moves nothing."""
         now, jump_ms = self.head.time, self._options.jump_ms
         for record, item in zip(records, read, strict=True):
@@ -281,7 +282,7 @@ class Task:
                 pass
             elif what is None:
                 now = max(now, record.timestamp)
-            elif not isinstance(what, Bad) and now < what.at and (now < 0 or what.at <= now + jump_ms):
+            elif not isinstance(what, Bad) and now < what.at and (max(now, today) < 0 or what.at <= max(now, today) + jump_ms):
                 now = what.at
             record.order = Order(now, record.order.source, 0)
 
@@ -370,7 +371,7 @@ class Task:
         if isinstance(what, Bad):
             chunk.write_letter(record, Failure(what.reason, "Bad", what.text, field=what.field), at)
             return "dead." + what.reason
-        if what.at > at + self._options.jump_ms:
+        if what.at > max(at, chunk.today) + self._options.jump_ms:
             hours = self._options.jump_ms // HOUR_MS
             text = f"timestamp: more than {hours} hours ahead of everything before it; if it is right, raise ORDERFLOW_CLOCK_JUMP_DAYS"
             chunk.write_letter(record, Failure("invalid", "Invalid", text, field="timestamp"), at)
@@ -389,6 +390,11 @@ class Task:
         else:
             outcome = "ignored"
         return outcome if responsible else None
+
+
+def told(mark: bytes, at: Instant) -> tuple[str, Instant]:
+    """What a tick says: which task upstream it is from, and how late it is there."""
+    return mark.removesuffix(IDLE_MARK).decode(), IDLE if mark.endswith(IDLE_MARK) else at
 
 
 def _only_heard_by_its_speaker(plan: Plan, topic: str) -> bool:

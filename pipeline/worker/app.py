@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeAlias, cast
@@ -145,7 +145,7 @@ class Worker:
             left = records
             while True:
                 began = stopwatch()
-                work = task.work(left, horizon=horizon, idle=idle)
+                work = task.work(left, horizon=horizon, idle=idle, today=wall_ms() if self.options.gated else -1)
                 seconds = stopwatch() - began
                 self._steps("decided", task)
                 end = await self._link.commit(task.transactional_id, work.outbox, task.changelog)
@@ -168,6 +168,11 @@ class Worker:
     def assignments(self) -> int:
         """How often tasks were given to this worker."""
         return self._assignments
+
+    async def overtaken(self) -> bool:
+        """Somebody has written to a changelog of ours since we began: the group has gone on without us, and will tell us."""
+        ends = await self._link.ends([task.changelog for task in self.assigned])
+        return any(end > self._ends[tp] for tp, end in ends.items())
 
     def remaining(self, task: Task) -> int:
         """Records of its changelog, markers included, that are to be read before it can go on."""
@@ -247,10 +252,11 @@ class Worker:
             spans = {tp: Span(task.head.changelog_end + 1, self._ends[tp]) for tp, task in tasks.items()}
             wanted = {tp: span for tp, span in spans.items() if span.start < self._ends[tp]}
             try:
-                async for part in self._link.changelogs(wanted):
-                    if self._assignments != assignment:
-                        return
-                    self._apply(tasks[part.tp], part)
+                async with aclosing(self._link.changelogs(wanted)) as parts:
+                    async for part in parts:
+                        if self._assignments != assignment:
+                            return
+                        self._apply(tasks[part.tp], part)
             except ForeignState as error:
                 LOG.warning("a state is rebuilt from its changelog, because it belongs to another one: %s", error)
                 continue
@@ -265,11 +271,13 @@ class Worker:
             tasks = {task.changelog: task for task in standbys}
             self._level.update(task for tp, task in tasks.items() if ends[tp] <= task.head.changelog_end + 2)  # a marker may follow
             while True:
+                spans = {tp: Span(task.head.changelog_end + 1, None) for tp, task in tasks.items()}
                 try:
-                    async for part in self._link.changelogs({tp: Span(task.head.changelog_end + 1, None) for tp, task in tasks.items()}):
-                        self._apply(tasks[part.tp], part)
-                        if part.position >= ends[part.tp]:
-                            self._level.add(tasks[part.tp])
+                    async with aclosing(self._link.changelogs(spans)) as parts:
+                        async for part in parts:
+                            self._apply(tasks[part.tp], part)
+                            if part.position >= ends[part.tp]:
+                                self._level.add(tasks[part.tp])
                 except ForeignState as error:
                     LOG.warning("a standby is rebuilt from its changelog, because it belongs to another one: %s", error)
         except Exception as error:  # noqa: BLE001  # whatever it is, this worker could not take over

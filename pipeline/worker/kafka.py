@@ -7,7 +7,7 @@ global interpreter lock lets it run beside the engine anyway only while that wai
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, TypeAlias, cast
 
@@ -22,7 +22,7 @@ from faust.types import TP
 from yarl import URL
 
 from pipeline.engine.head import IDLE
-from pipeline.engine.task import Task
+from pipeline.engine.task import TICK, Task, told
 from pipeline.log.kafka import BATCH_BYTES, Kafka, Writer, batches_of, record_of, send
 from pipeline.log.record import Outbox, TopicPartition
 from pipeline.log.topics import Topics
@@ -77,6 +77,8 @@ class KafkaConsumer(ChunkConsumer):
         self._buffers: dict[TopicPartition, deque[Raw]] = {}
         self._lagging: set[TopicPartition] = set()
         """Inputs whose next record may already be on the broker: nobody may overtake it."""
+        self._told: dict[TopicPartition, dict[str, Instant]] = {}
+        """By inbox: how late it is upstream, by what is in its buffer and not yet decided."""
         self._room = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
 
@@ -115,6 +117,7 @@ class KafkaConsumer(ChunkConsumer):
                 self.kafka.seek(KafkaPartition(*tp), offset)
                 positions[tp] = offset
         self._buffers = {tp: deque() for tp in inputs}
+        self._told = {}
         self._lagging = set(inputs)
         self.kafka.resume(*(KafkaPartition(*tp) for tp in inputs))
         if self._reading is None or self._reading.done():
@@ -125,7 +128,8 @@ class KafkaConsumer(ChunkConsumer):
         try:
             await super().perform_seek()
         except Problem as problem:  # Faust would begin again, for ever
-            self._worker.fail(problem)
+            if not await self._worker.overtaken():
+                self._worker.fail(problem)
 
     async def _seek(self, partition: TP, offset: int) -> None:
         raise NotImplementedError
@@ -178,6 +182,10 @@ class KafkaConsumer(ChunkConsumer):
         found = await kafka.getmany(*(KafkaPartition(*tp) for tp in wanted), timeout_ms=POLL_MS)
         for partition, records in found.items():
             buffers[TopicPartition(*partition)].extend(records)
+            for record in records:
+                if record.value is None and record.headers and record.headers[0][0] == TICK:
+                    name, late = told(record.headers[0][1], record.timestamp)
+                    self._told.setdefault(TopicPartition(*partition), {})[name] = late
         caught_up = False
         for tp in wanted:
             partition = KafkaPartition(*tp)
@@ -208,29 +216,29 @@ class KafkaConsumer(ChunkConsumer):
     def _merge(self, task: Task) -> tuple[list[Raw], Instant]:
         """The next records of a task, by their timestamps, and the time of the earliest one left.
 
-        An input that has more on the broker is waited for; and a task upstream that is late, by all inputs but the one it writes to.
+        An input that has more on the broker is waited for; and a task upstream that is late, by all inputs but the one it writes to:
+        of that one, too, nothing comes before what waits elsewhere and is earlier, while there is room to read what it has been told.
         """
-        most, gate, inbox = self._worker.options.chunk_records, task.gate, task.group.inbox
-        filled: list[tuple[TopicPartition, deque[Raw]]] = []
-        horizon = IDLE
-        for tp in task.inputs:
-            if buffer := self._buffers.get(tp):
-                if tp.topic == inbox or buffer[0].timestamp <= gate:
-                    filled.append((tp, buffer))
-                else:
-                    horizon = min(horizon, buffer[0].timestamp)
-            elif tp in self._lagging:
-                return [], IDLE
+        most, inbox = self._worker.options.chunk_records, TopicPartition(task.group.inbox, task.partition)
+        if any(tp in self._lagging and not self._buffers.get(tp) for tp in task.inputs):
+            return [], IDLE
+        gate = task.gate(self._told.get(inbox, {}))
+        buffers = [(tp, buffer) for tp in task.inputs if (buffer := self._buffers.get(tp))]
+        filled = [(tp, buffer) for tp, buffer in buffers if tp == inbox or buffer[0].timestamp <= gate]
+        horizon = min((buffer[0].timestamp for tp, buffer in buffers if tp != inbox and buffer[0].timestamp > gate), default=IDLE)
+        room = len(self._buffers.get(inbox, ())) < BUFFERED_CHUNKS * most
         merged: list[Raw] = []
         while filled and len(merged) < most:
             i = min(range(len(filled)), key=lambda n: filled[n][1][0].timestamp) if len(filled) > 1 else 0
             tp, buffer = filled[i]
+            if tp == inbox and room and buffer[0].timestamp > horizon and buffer[0].value is not None:
+                break  # whatever is left is later than what waits elsewhere
             merged.append(buffer.popleft())
             if not buffer:
                 del filled[i]
                 if tp in self._lagging:
                     return merged, min(horizon, merged[-1].timestamp)
-            elif buffer[0].timestamp > gate and tp.topic != inbox:
+            elif buffer[0].timestamp > gate and tp != inbox:
                 horizon = min(horizon, buffer[0].timestamp)
                 del filled[i]
         return merged, min([horizon, *(buffer[0].timestamp for _, buffer in filled)])
@@ -323,7 +331,7 @@ class KafkaLink:
             )
         if committed is None and kept is not None:
             LOG.warning("%s/%d: the group's offset has expired; going on where the state ends", tp.topic, tp.partition)
-        position = begin if kept is None else kept
+        position = kept if kept is not None else 0 if task.head.chunk else begin  # a task that has begun has all to come from the start
         if position < begin:
             gone = f"{tp.topic}/{tp.partition}: records {position} to {begin - 1} were deleted before they were read"
             if not self._skip_lost:
@@ -343,7 +351,8 @@ class KafkaLink:
             await self._shared.start()
 
     async def ends(self, changelogs: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        ends = await self.consumer.end_offsets([KafkaPartition(*tp) for tp in changelogs])
+        partitions = [KafkaPartition(*tp) for tp in changelogs]
+        ends = await self.consumer.end_offsets(partitions) if partitions else {}
         return {TopicPartition(*partition): end for partition, end in ends.items()}
 
     async def commit(self, transactional_id: str, outbox: Outbox, changelog: TopicPartition) -> int:
@@ -363,12 +372,12 @@ class KafkaLink:
             await self.consumer.commit({KafkaPartition(*tp): offset for tp, offset in outbox.offsets.items()})
         return last[changelog]
 
-    async def changelogs(self, wanted: Mapping[TopicPartition, Span]) -> AsyncIterator[Part]:
+    async def changelogs(self, wanted: Mapping[TopicPartition, Span]) -> AsyncGenerator[Part]:
         if not wanted:
             return
         reader = self._kafka.reader()
-        await reader.start()
         try:
+            await reader.start()
             left = {KafkaPartition(*tp): span.end for tp, span in wanted.items()}
             reader.assign(list(left))
             for tp, span in wanted.items():

@@ -1,6 +1,6 @@
 """The port between the worker and a log: what a broker, or the log in this process, must give."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import faust
@@ -50,7 +50,7 @@ class Link(Protocol):
         """All of the outbox, or nothing, and only if nobody has begun since. Returns the offset of its last changelog record."""
         ...
 
-    def changelogs(self, wanted: Mapping[TopicPartition, Span]) -> AsyncIterator[Part]:
+    def changelogs(self, wanted: Mapping[TopicPartition, Span]) -> AsyncGenerator[Part]:
         """Everything committed in these spans; ends when all of them do."""
         ...
 

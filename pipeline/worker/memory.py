@@ -1,7 +1,7 @@
 """Faust's transport over the log in this process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, ClassVar, cast
 
 import faust
@@ -224,7 +224,7 @@ class MemoryLink:
     async def commit(self, transactional_id: str, outbox: Outbox, changelog: TopicPartition) -> int:
         return self._log.commit(transactional_id, self._epochs[transactional_id], outbox, changelog)
 
-    async def changelogs(self, wanted: Mapping[TopicPartition, Span]) -> AsyncIterator[Part]:
+    async def changelogs(self, wanted: Mapping[TopicPartition, Span]) -> AsyncGenerator[Part]:
         positions = {tp: span.start for tp, span in wanted.items()}
         while positions:
             found = False

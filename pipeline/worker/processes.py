@@ -31,7 +31,7 @@ def run_processes(number: int, settings: Settings, folder: Path) -> int:
         if child.poll() is None:
             child.terminate()
     codes = [child.wait() for child in children]
-    return max(0 if code == -signal.SIGTERM else abs(code) for code in codes)  # it had no time yet to learn what that means
+    return max(0 if code == -signal.SIGTERM else 1 if code < 0 else code for code in codes)  # SIGTERM: it had no time yet to learn of it
 
 
 def _own(settings: Settings, folder: Path, i: int) -> dict[str, object]:

@@ -26,6 +26,8 @@ from pipeline.worker.lag import LagWatch
 
 LOG = logging.getLogger("orderflow.worker")
 
+FAREWELL_SECONDS = 20.0
+"""Supervisors kill after thirty."""
 SHOWN = 5
 """Differences of topics, before the rest is only counted."""
 
@@ -79,7 +81,7 @@ async def serve(
         )
         worker = Worker(plan, link, store, settings.worker_options(), folder=folder / "faust", steps=steps, standbys=settings.standbys)
         health = await stack.enter_async_context(observed(worker, kafka, settings))
-        stack.push_async_callback(worker.stop)
+        stack.push_async_callback(stopped, worker)
         stack.callback(health.drain)
         starting = asyncio.create_task(worker.start())
         await _first(starting, stop, worker)
@@ -89,6 +91,15 @@ async def serve(
             LOG.warning("ready: %d tasks", len(worker.assigned))
             await _first(asyncio.create_task(worker.until(stop)), stop, worker)
         LOG.warning("stopping")
+
+
+async def stopped(worker: Worker) -> None:
+    """Commit what is being decided and leave the group; where the broker does not answer, without a farewell: the next one finishes it."""
+    try:
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            await worker.stop()
+    except TimeoutError:
+        LOG.error("the broker does not answer: stopping without a farewell")  # noqa: TRY400  # that is all there is to say
 
 
 @asynccontextmanager

@@ -63,8 +63,8 @@ def store_first() -> None:
     def init(self: RocksDBStore, folder: Path, *, wal: bool) -> None:  # noqa: ARG001  # as in the product
         opened(self, folder, wal=True)
 
-    def work(self: Task, records: Sequence[Record], *, horizon: Instant = IDLE, idle: bool = False) -> Work:
-        found = whole(self, records, horizon=horizon, idle=idle)
+    def work(self: Task, records: Sequence[Record], *, horizon: Instant = IDLE, idle: bool = False, today: Instant = -1) -> Work:
+        found = whole(self, records, horizon=horizon, idle=idle, today=today)
         self.done(found, self.head.changelog_end + len(found.outbox.changelog) + 1)
         sleep(PAUSE_SECONDS)
         return found

@@ -132,18 +132,18 @@ def test_a_deadline_of_the_own_key_waits_too(who: bytes, expected: tuple[str, ..
 def test_the_gate_is_the_lateness_ahead_of_those_upstream() -> None:
     """What is later than that is not read yet; the inbox is, or nobody would hear how late it is."""
     alone = Alone()
-    assert alone.task.gate == OPTIONS.lateness_ms - 1
+    assert alone.task.gate({}) == OPTIONS.lateness_ms - 1
     alone.work(alone.tick(SECOND_MS, UPSTREAM))
-    assert alone.task.gate == NOON + SECOND_MS + OPTIONS.lateness_ms
+    assert alone.task.gate({}) == NOON + SECOND_MS + OPTIONS.lateness_ms
     alone.work(alone.tick(SECOND_MS, UPSTREAM + IDLE_MARK))
-    assert alone.task.gate > NOON + 1_000_000 * HOUR_MS
+    assert alone.task.gate({}) > NOON + 1_000_000 * HOUR_MS
 
 
 def test_what_was_told_is_kept_with_the_state() -> None:
     """Whoever takes the task over waits as it did."""
     alone = Alone()
     alone.work(alone.tick(SECOND_MS, UPSTREAM))
-    assert Task(PLAN, ALARMS, PARTITION, alone.store, OPTIONS).gate == alone.task.gate
+    assert Task(PLAN, ALARMS, PARTITION, alone.store, OPTIONS).gate({}) == alone.task.gate({})
 
 
 # --- Telling those downstream. ---------------------------------------------------------------------------------------
@@ -208,13 +208,13 @@ def test_ticks_are_no_records_of_anybody() -> None:
 def test_only_an_inbox_has_ticks() -> None:
     """What bears their header elsewhere, or says something, is a record as any other: it moves no time and opens no gate."""
     alone = Alone()
-    gate = alone.task.gate
+    gate = alone.task.gate({})
     alone.work(
         alone.record("order.events", None, HOUR_MS, headers=((TICK, UPSTREAM),)),
         alone.record(ALARMS.inbox, b"rubbish", HOUR_MS, headers=((TICK, UPSTREAM),)),
     )
     assert alone.counts() == {"input.dead.malformed": 2}
-    assert (alone.task.head.time, alone.task.gate) == (-1, gate)
+    assert (alone.task.head.time, alone.task.gate({})) == (-1, gate)
 
 
 def test_records_find_their_places_in_time() -> None:

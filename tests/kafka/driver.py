@@ -16,6 +16,7 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.composition import agents
+from pipeline.engine.head import IDLE
 from pipeline.engine.plan import Plan, make_plan
 from pipeline.engine.task import Task
 from pipeline.log.kafka import Kafka, batches_of, record_of, send
@@ -254,6 +255,11 @@ class Watch:
         """All that was written is accounted for, and nothing that was said is left to be read."""
         read = all(self.ends[tp] <= task.head.offsets.get(tp.topic, 0) for task in self.tasks.values() for tp in task.inputs)
         return read and self.taken == self._stage.written
+
+    @property
+    def idle(self) -> bool:
+        """Every task has heard that nobody upstream has anything to read."""
+        return all(task.head.upstream.get(name) == IDLE for task in self.tasks.values() for name in task.upstream)
 
     async def until(self, condition: Callable[[], bool], *working: Running, seconds: float = SECONDS) -> None:
         """Raises what a worker dies of before that."""

@@ -44,7 +44,7 @@ async def through(stage: Stage, watch: Watch, folder: Path, some: Sequence[Seque
     async with stage.worker(folder, transaction_timeout_seconds=SECONDS) as working:
         for phase in some:
             await stage.write(phase)
-            await watch.until(lambda: watch.done, working)
+            await watch.until(lambda: watch.done and watch.idle, working)
         await watch.end(working)
 
 
