@@ -6,6 +6,7 @@ which follows from the rows and is therefore in no changelog.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from struct import Struct
 from typing import Any, TypeAlias
 
@@ -136,7 +137,7 @@ class Rows:
         for slot in changed.values():
             slot.kept = slot.row
         if len(cache) > self._cached:
-            for place in list(cache)[: len(cache) - self._cached]:
+            for place in list(islice(cache, len(cache) - self._cached)):
                 del cache[place]
 
     def due(self, until: Instant) -> Iterator[tuple[Instant, Place]]:

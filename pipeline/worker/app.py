@@ -35,6 +35,7 @@ IDLE_SECONDS = 0.5
 PURGE_EVERY_SECONDS = 60.0
 STAMP_EVERY_MS = 60_000
 """So often it is written down that a state is up to date."""
+RECOVERY_TOLD_SECONDS = 2.0
 RECOVERY_SECONDS = 3_600.0
 """What Faust waits for a recovery, at most."""
 
@@ -246,7 +247,7 @@ class Worker:
 
     async def _recover(self, changelogs: set[TP]) -> None:
         """Read what is missing of these changelogs. Another assignment ends it."""
-        assignment = self._assignments
+        assignment, told = self._assignments, stopwatch()
         tasks = {task.changelog: task for task in self.assigned if TP(*task.changelog) in changelogs}
         while True:
             spans = {tp: Span(task.head.changelog_end + 1, self._ends[tp]) for tp, task in tasks.items()}
@@ -257,12 +258,21 @@ class Worker:
                         if self._assignments != assignment:
                             return
                         self._apply(tasks[part.tp], part)
+                        told = self._tell_recovery(told)
             except ForeignState as error:
                 LOG.warning("a state is rebuilt from its changelog, because it belongs to another one: %s", error)
                 continue
             self._level.update(tasks.values())
             self._stamped = 0
             return
+
+    def _tell_recovery(self, told: float) -> float:
+        """How much is left, now and then. Returns when that was said last."""
+        now = stopwatch()
+        if now < told + RECOVERY_TOLD_SECONDS:
+            return told
+        LOG.warning("recovering: %d changelog records left", sum(map(self.remaining, self.assigned)))
+        return now
 
     async def _follow(self, standbys: Sequence[Task]) -> None:
         """Keep the states of tasks that run elsewhere as they are there, until the next assignment."""

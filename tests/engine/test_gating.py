@@ -53,8 +53,8 @@ class Alone:
     def tick(self, at_ms: int, who: bytes = b"") -> Record:
         return self.record(self.task.group.inbox, None, at_ms, headers=((TICK, who),))
 
-    def work(self, *records: Record, horizon_ms: int | None = None, idle: bool = False) -> Work:
-        work = self.task.work(records, horizon=IDLE if horizon_ms is None else NOON + horizon_ms, idle=idle)
+    def work(self, *records: Record, horizon_ms: int | None = None, idle: bool = False, today_ms: int = -NOON - 1) -> Work:
+        work = self.task.work(records, horizon=IDLE if horizon_ms is None else NOON + horizon_ms, idle=idle, today=NOON + today_ms)
         self.task.done(work, self.task.head.changelog_end + len(work.outbox.changelog))
         return work
 
@@ -257,3 +257,35 @@ def test_without_a_gate_nobody_waits_and_nobody_tells() -> None:
     assert alone.rings(alone.created(0), alone.created(RINGS_MS, SAME)) == ["o-1"]
     free = Alone(Task(PLAN, INTAKE, 0, MemoryStore(), Options()))
     assert ticks(free.work(free.record(PLAN.unread, line(CREATED, 5), 5, key=b"o-1"))) == []
+
+
+# --- Unbelievable clocks. --------------------------------------------------------------------------------------------
+
+JUMP_MS = OPTIONS.jump_ms
+
+
+@pytest.mark.parametrize(("at_ms", "refused"), [(JUMP_MS, 0), (JUMP_MS + 1, 1)])
+def test_nobody_is_believed_who_is_far_ahead(at_ms: int, refused: int) -> None:
+    """Of everything before him, where nobody knows what day it is."""
+    alone = Alone()
+    alone.work(alone.created(0), alone.created(at_ms, SAME))
+    assert alone.counts().get("input.dead.invalid", 0) == refused
+
+
+def test_after_quiet_months_an_event_of_today_is_believed() -> None:
+    """And one that is a little ahead of it; or one quiet partition would refuse everything from then on."""
+    alone = Alone()
+    alone.work(alone.created(0), today_ms=0)
+    alone.work(alone.created(100 * JUMP_MS, SAME), today_ms=99 * JUMP_MS)
+    assert alone.counts() == {"input.applied": 2}
+    assert alone.task.head.time == NOON + 100 * JUMP_MS
+    alone.work(alone.postponed(102 * JUMP_MS, SAME), today_ms=100 * JUMP_MS)
+    assert alone.counts()["input.dead.invalid"] == 1
+
+
+def test_the_first_event_is_not_believed_whatever_it_says() -> None:
+    """Where it is known what day it is."""
+    alone = Alone()
+    alone.work(alone.created(2 * JUMP_MS), today_ms=0)
+    assert alone.counts() == {"input.dead.invalid": 1}
+    assert alone.task.head.time < NOON

@@ -1,0 +1,139 @@
+"""What a worker on Kafka decides without asking a broker: what it reads next, where it goes on, who said a record."""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from pipeline.engine.head import IDLE
+from pipeline.engine.options import Options
+from pipeline.engine.plan import make_plan
+from pipeline.engine.task import TICK, Task
+from pipeline.log.kafka import SAID, Kafka, record_of
+from pipeline.log.record import FED, TopicPartition
+from pipeline.problem import Problem
+from pipeline.stores.memory import MemoryStore
+from pipeline.testing.specs import NOON
+from pipeline.worker.kafka import BUFFERED_CHUNKS, KafkaConsumer, KafkaLink
+from tests.engine.agents import SLEEPER
+
+OPTIONS = Options(gated=True, chunk_records=4)
+PLAN = make_plan([SLEEPER], app="shop")
+ALARMS, _INTAKE = PLAN.groups
+INBOX, EVENTS = TopicPartition(ALARMS.inbox, 0), TopicPartition("order.events", 0)
+UPSTREAM = "intake-1-0"
+LATE = OPTIONS.lateness_ms
+
+
+def read(tp: TopicPartition, at_ms: int, value: bytes | None = b"{}", headers: tuple[tuple[str, bytes], ...] = ()) -> Any:
+    return ConsumerRecord(tp.topic, tp.partition, 0, NOON + at_ms, 0, None, value, None, 0, 0, headers)
+
+
+class Reader(KafkaConsumer):
+    """With these buffers, and a task that has heard nothing yet of how late it is upstream."""
+
+    def __init__(
+        self, buffers: Mapping[TopicPartition, list[int]], *, lagging: TopicPartition | None = None, told_ms: int | None = None
+    ) -> None:
+        self._buffers = {tp: deque(read(tp, at_ms) for at_ms in times) for tp, times in buffers.items()}
+        self._lagging = {lagging} if lagging else set()
+        self._told = {INBOX: {UPSTREAM: IDLE if told_ms is None else NOON + told_ms}}
+        self._worker: Any = self
+        self.options = OPTIONS
+        self.alarms = Task(PLAN, ALARMS, 0, MemoryStore(), OPTIONS)
+
+    def tick(self, at_ms: int) -> None:
+        self._buffers[INBOX].append(read(INBOX, at_ms, None, ((TICK, UPSTREAM.encode()),)))
+
+    def next(self) -> tuple[list[int], int]:
+        """Times after noon, and the horizon."""
+        merged, horizon = self._merge(self.alarms)
+        return [record.timestamp - NOON for record in merged], horizon - NOON if horizon != IDLE else IDLE
+
+
+def test_inputs_are_merged_by_their_timestamps() -> None:
+    """A chunk at most; its horizon is what is left."""
+    assert Reader({INBOX: [2, 5], EVENTS: [1, 3, 9]}).next() == ([1, 2, 3, 5], 9)
+
+
+def test_an_input_with_lag_is_waited_for() -> None:
+    """Where its buffer is empty nobody goes on; where it becomes so, the chunk ends there."""
+    assert Reader({INBOX: [1], EVENTS: []}, lagging=EVENTS).next() == ([], IDLE)
+    assert Reader({INBOX: [1, 4], EVENTS: [2]}, lagging=EVENTS).next() == ([1, 2], 2)
+    assert Reader({INBOX: [1], EVENTS: []}).next() == ([1], IDLE)
+
+
+def test_what_is_later_than_those_upstream_waits() -> None:
+    """But for the lateness, which may be used up anyway."""
+    assert Reader({INBOX: [1], EVENTS: [LATE, LATE + 1]}, told_ms=0).next() == ([1, LATE], LATE + 1)
+
+
+def test_an_inbox_does_not_overtake_what_waits() -> None:
+    """What it holds and is later comes later, also where nothing else can come now."""
+    assert Reader({INBOX: [LATE + 2, LATE + 3], EVENTS: [LATE + 1]}, told_ms=0).next() == ([], LATE + 1)
+    assert Reader({INBOX: [1, LATE + 3], EVENTS: [LATE + 1]}, told_ms=0).next() == ([1], LATE + 1)
+
+
+def test_a_full_inbox_goes_on() -> None:
+    """How late it is upstream may be told behind what fills it."""
+    full = [LATE + 2] * (BUFFERED_CHUNKS * OPTIONS.chunk_records)
+    assert Reader({INBOX: full, EVENTS: [LATE + 1]}, told_ms=0).next() == ([LATE + 2] * 4, LATE + 1)
+
+
+def test_ticks_are_always_heard() -> None:
+    """They say that there is no need to wait any more."""
+    reader = Reader({INBOX: [], EVENTS: [LATE + 1]}, told_ms=0)
+    reader.tick(LATE + 5)
+    assert reader.next() == ([LATE + 5], LATE + 1)
+
+
+# --- Where to go on. -------------------------------------------------------------------------------------------------
+
+
+def position(kept: int | None, committed: int | None, begin: int, *, chunks: int = 1, skip_lost: bool = False) -> int:
+    task = Task(PLAN, ALARMS, 0, MemoryStore(), OPTIONS)
+    task.head.chunk = chunks
+    if kept is not None:
+        task.head.offsets[EVENTS.topic] = kept
+    return KafkaLink(Kafka("nowhere:1"), "shop", skip_lost=skip_lost).position(task, EVENTS, committed, begin)
+
+
+def test_reading_goes_on_where_the_state_ends() -> None:
+    """Which is what the group has committed; a commit that has expired is no loss."""
+    assert position(kept=7, committed=7, begin=0) == 7
+    assert position(kept=7, committed=None, begin=0) == 7
+    assert position(kept=None, committed=None, begin=5, chunks=0) == 5
+
+
+@pytest.mark.parametrize(("kept", "committed"), [(7, 8), (8, 7), (None, 3)])
+def test_a_state_that_is_not_the_group_s_is_refused(kept: int | None, committed: int) -> None:
+    """Going on would lose something, or do it twice."""
+    with pytest.raises(Problem, match="committed offset"):
+        position(kept=kept, committed=committed, begin=0)
+
+
+@pytest.mark.parametrize("kept", [3, None])
+def test_records_that_are_gone_are_never_passed_silently(kept: int | None, caplog: pytest.LogCaptureFixture) -> None:
+    """Those of a partition that was not read before, too, once the task has begun."""
+    with pytest.raises(Problem, match="deleted before they were read"):
+        position(kept=kept, committed=kept, begin=9)
+    assert position(kept=kept, committed=kept, begin=9, skip_lost=True) == 9
+    assert "going on without them" in caplog.text
+
+
+# --- Who said it. ----------------------------------------------------------------------------------------------------
+
+
+def test_a_record_tells_which_task_said_it() -> None:
+    """In its last header, which the engine does not pass on."""
+    record = record_of(read(EVENTS, 0, headers=(("trace", b"x"), (SAID, b"4"))))
+    assert (record.order.source, record.headers) == (4, (("trace", b"x"),))
+
+
+@pytest.mark.parametrize("said", [b"", b"x", b"-1", b"4 "])
+def test_a_foreign_header_of_that_name_is_only_a_header(said: bytes) -> None:
+    """Whoever writes it can stop nobody."""
+    record = record_of(read(EVENTS, 0, headers=((SAID, said),)))
+    assert (record.order.source, record.headers) == (FED, ((SAID, said),))
