@@ -54,6 +54,7 @@ class _Rebalances(ConsumerRebalanceListener):
     async def on_partitions_revoked(self, revoked: Iterable[KafkaPartition]) -> None:
         consumer = self._consumer
         consumer.app.on_rebalance_start()
+        consumer.transport.worker.draining = True  # from the first moment: whoever is about to place the reading would place it wrongly
         await consumer.stop_reading()
         await consumer.on_partitions_revoked({TP(*tp) for tp in revoked})
 
@@ -120,8 +121,9 @@ class KafkaConsumer(ChunkConsumer):
         self._told = {}
         self._lagging = set(inputs)
         self.kafka.resume(*(KafkaPartition(*tp) for tp in inputs))
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read())
+        if self._reading is not None:
+            self._reading.cancel()  # what it is about to get comes from these places, and belongs into these buffers
+        self._reading = asyncio.create_task(self._read())
         return {TP(*tp): offset for tp, offset in positions.items()}
 
     async def perform_seek(self) -> None:
@@ -199,11 +201,11 @@ class KafkaConsumer(ChunkConsumer):
             self.news.set()
 
     def cut(self, active: set[TP]) -> list[TaskChunk]:
-        if not active:
-            return []
         found: list[TaskChunk] = []
         for task in self._worker.assigned:
-            merged, horizon = self._merge(task) if task not in self.in_flight else ([], IDLE)
+            if task in self.in_flight or TP(*task.inputs[0]) not in active:
+                continue
+            merged, horizon = self._merge(task)
             if merged:
                 found.append(TaskChunk(task, [record_of(record) for record in merged], horizon))
         if found:

@@ -1,7 +1,8 @@
 """What a worker on Kafka decides without asking a broker: what it reads next, where it goes on, who said a record."""
 
+import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -47,6 +48,13 @@ class Reader(KafkaConsumer):
     def tick(self, at_ms: int) -> None:
         self._buffers[INBOX].append(read(INBOX, at_ms, None, ((TICK, UPSTREAM.encode()),)))
 
+    def buffered(self) -> list[int]:
+        return [record.timestamp - NOON for record in self._buffers[EVENTS]]
+
+    @property
+    def reads(self) -> bool:
+        return self._reading is not None
+
     def next(self) -> tuple[list[int], int]:
         """Times after noon, and the horizon."""
         merged, horizon = self._merge(self.alarms)
@@ -87,6 +95,87 @@ def test_ticks_are_always_heard() -> None:
     reader = Reader({INBOX: [], EVENTS: [LATE + 1]}, told_ms=0)
     reader.tick(LATE + 5)
     assert reader.next() == ([LATE + 5], LATE + 1)
+
+
+# --- Reading that is placed anew. ------------------------------------------------------------------------------------
+
+
+class Broker:
+    """What a consumer asks of one; records come when they are given."""
+
+    def __init__(self) -> None:
+        self.given: asyncio.Queue[dict[TopicPartition, list[Any]]] = asyncio.Queue()
+
+    async def committed(self, _tp: TopicPartition) -> None:
+        return None
+
+    async def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def getmany(self, *_partitions: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Any]]:  # noqa: ARG002  # as in aiokafka
+        return await self.given.get()
+
+    async def position(self, _tp: TopicPartition) -> int:
+        return 1
+
+    def last_stable_offset(self, _tp: TopicPartition) -> int:
+        return 1
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        """It is believed."""
+
+    def resume(self, *partitions: TopicPartition) -> None:
+        """It is believed."""
+
+
+class Placed(Reader):
+    """Over that broker."""
+
+    broker = Broker()
+    kafka: Any = broker
+    assignments, draining = 1, False
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.broker = self.kafka = Broker()
+        self._link = KafkaLink(Kafka("nowhere:1"), "shop")
+        self._room, self._reading, self.news = asyncio.Event(), None, asyncio.Event()
+        self.assigned = (self.alarms,)
+
+
+def test_nothing_is_lost_where_reading_is_placed_anew() -> None:
+    """A poll that is under way would put what comes from the new places into the old buffers."""
+
+    async def twice() -> list[int]:
+        reader = Placed()
+        await reader.seek_to_committed()
+        await asyncio.sleep(0)
+        await reader.seek_to_committed()
+        reader.broker.given.put_nowait({EVENTS: [read(EVENTS, 1), read(EVENTS, 2)]})
+        await asyncio.sleep(0.01)
+        buffered = reader.buffered()
+        await reader.stop_reading()
+        return buffered
+
+    assert asyncio.run(twice()) == [1, 2]
+
+
+@pytest.mark.parametrize("meanwhile", ["assigned", "revoked"])
+def test_nothing_is_placed_for_an_assignment_that_is_over(meanwhile: str) -> None:
+    """Whoever asked is asked again."""
+
+    async def overtaken() -> object:
+        reader = Placed()
+        placing = asyncio.create_task(reader.seek_to_committed())
+        await asyncio.sleep(0)
+        if meanwhile == "assigned":
+            reader.assignments = 2
+        else:
+            reader.draining = True
+        assert await placing == {}
+        return reader.reads
+
+    assert asyncio.run(overtaken()) is False
 
 
 # --- Where to go on. -------------------------------------------------------------------------------------------------
