@@ -41,8 +41,9 @@ format: $(READY) ## Format the code, and mend what the linter can mend
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## Measure throughput and latency
-	$(BIN)/orderflow bench $(ARGS)
+bench: $(READY) ## Measure cost, throughput, recovery, growth and memory (ARGS="saga --orders 5000")
+	@if command -v java && command -v mvn; then $(MAKE) kafka; fi >/dev/null
+	$(BIN)/python -m bench $(ARGS)
 
 chaos: $(READY) $(KAFKA)/.ready ## Kill, freeze and starve workers and brokers, and check what came of it (ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 from dataclasses import replace
@@ -19,6 +20,8 @@ from pipeline.stores.rocksdb import RocksDBStore
 from pipeline.worker.app import Worker
 from pipeline.worker.kafka import KafkaLink
 
+LOG = logging.getLogger("bench.peer")
+
 DAY_MS = 86_400_000
 
 
@@ -26,7 +29,8 @@ async def main() -> None:
     env = os.environ
     app, folder = env["BENCH_APP_ID"], Path(env["BENCH_STATE_DIR"])
     kafka = Kafka(env.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092"))
-    plan = make_plan(agents(every=env.get("BENCH_EMIT") == "all"), app=app, topics=topics(env["BENCH_INPUT"], env["BENCH_ALERTS"]))
+    some = agents(every=env.get("BENCH_EMIT") == "all", count=int(env.get("BENCH_AGENTS", "2")))
+    plan = make_plan(some, app=app, topics=topics(env["BENCH_INPUT"], env["BENCH_ALERTS"]))
     options = Options(jump_ms=366 * DAY_MS, gated=True, chunk_records=int(env.get("CHUNK", "2000")))
     if env.get("BENCH_DEDUP") != "1":
         options = replace(options, dedup_ms=0)
@@ -38,6 +42,7 @@ async def main() -> None:
     link = KafkaLink(kafka, app, exactly_once=env.get("BENCH_GUARANTEE", "eos") == "eos")
     worker = Worker(plan, link, store, options, folder=folder / "faust")
     await worker.start()
+    LOG.warning("ready")
     try:
         await worker.until(stop)
     finally:

@@ -92,19 +92,21 @@ def _closes(user: Spending) -> Deadline | None:
     return None if due is None else Deadline(due, "window")
 
 
-def agents(*, every: bool = False) -> tuple[AnyAgent, ...]:
-    """`every`: an alert per payment, to measure latency."""
-    orders = Table("orders", PaidOrder, "order_id", PARTITIONS, _paid, lambda _key: PaidOrder(), spread_by="user_id")
+def _orders(name: str) -> AnyAgent:
+    table = Table(name, PaidOrder, "order_id", PARTITIONS, _paid, lambda _key: PaidOrder(), spread_by="user_id")
+    return Agent(name=name, hears=(PaymentProcessed,), table=table, decide=_remember)
+
+
+def agents(*, every: bool = False, count: int = 2) -> tuple[AnyAgent, ...]:
+    """`every`: an alert per payment, to measure latency. `count`: 1 has no windows; each after the second does what the first does."""
     users = Table("users", Spending, "user_id", PARTITIONS, _spent, lambda _key: Spending(), empty=lambda user: not user.panes)
-    return (
-        Agent(name="orders", hears=(PaymentProcessed,), table=orders, decide=_remember),
-        Agent(
-            name="spending",
-            hears=(PaymentProcessed, Due),
-            table=users,
-            decide=_watch(every=every),
-            says=(SpendingAlert,),
-            due=_closes,
-            closes=lambda heard: FIVE_MINUTES.closes(heard.at),
-        ),
+    spending = Agent(
+        name="spending",
+        hears=(PaymentProcessed, Due),
+        table=users,
+        decide=_watch(every=every),
+        says=(SpendingAlert,),
+        due=_closes,
+        closes=lambda heard: FIVE_MINUTES.closes(heard.at),
     )
+    return (_orders("orders"), spending, *(_orders(f"orders-{number}") for number in range(3, count + 1)))[:count]

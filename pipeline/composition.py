@@ -3,6 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 from agents.agent import AnyAgent
 from agents.orders import saga
@@ -25,13 +26,13 @@ def agents(settings: Settings) -> tuple[AnyAgent, ...]:
 def embedded(settings: Settings, *, folder: Path | None, steps: Steps = no_steps) -> Embedded:
     """The pipeline in this process. Raises Problem where `folder` is not, or not now, for these settings."""
     if folder is not None:
-        claimed(folder, settings)
+        claimed(folder, settings, by="replay")
     try:
         return Embedded(agents(settings), settings.options(), folder=folder, steps=steps, app=settings.group)
     except Exception as error:
         if type(error) is not Exception and not isinstance(error, OSError):  # rocksdict has the bare class for all its own errors
             raise
-        if "lock" in str(error).lower() and not isinstance(error, PermissionError):
+        if "lock" in str(error).replace(str(folder), "").lower() and not isinstance(error, PermissionError):
             raise Problem(
                 f"{folder}: another process is using it.", "Wait for that one to end, or name another folder with --data-dir."
             ) from None
@@ -40,9 +41,9 @@ def embedded(settings: Settings, *, folder: Path | None, steps: Steps = no_steps
         raise Problem(f"{folder}: its state cannot be opened: {why}.", remedy) from None
 
 
-def claimed(folder: Path, settings: Settings) -> None:
-    """Make the folder ours, or see that it is. State of another saga or group must not be mixed with this one's."""
-    ours = {"group": settings.group, "saga": settings.saga, "services": settings.services}
+def claimed(folder: Path, settings: Settings, *, by: Literal["replay", "worker"]) -> None:
+    """Make the folder ours, or see that it is. State of another saga, group or log must not be mixed with this one's."""
+    ours = {"kept_by": by, "group": settings.group, "saga": settings.saga, "services": settings.services}
     marker = folder / MARKER
     try:
         if marker.exists():
@@ -65,6 +66,8 @@ def kept(folder: Path, settings: Settings) -> Settings:
     """`settings` as they were when the state in `folder` was kept. Raises Problem where there is none."""
     try:
         was = json.loads((folder / MARKER).read_bytes())
+        if was["kept_by"] != "replay":
+            raise Problem(f"{folder}: a worker's state, which nobody but the worker may open.", "Name the folder of a replay.")
         return settings.model_copy(update={name: was[name] for name in ("group", "saga", "services")})
     except (OSError, ValueError, KeyError):
         raise Problem(f"{folder}: no state of orderflow is kept there.", "Keep it first: orderflow replay FILE --data-dir DIR.") from None

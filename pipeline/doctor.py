@@ -157,7 +157,7 @@ def folder_findings(folder: Path, settings: Settings, free_bytes: int) -> Iterat
         yield found(f"{folder}: cannot be written.", f"Let this user write {nearest}, or name another folder with --data-dir.")
     elif nearest == folder and any(folder.iterdir()):
         try:
-            claimed(folder, settings)
+            claimed(folder, settings, by="worker")
         except Problem as problem:
             yield found(problem.what, problem.remedy)
 

@@ -177,7 +177,7 @@ def load(kind: type[Settings] = Settings, /, **options: object) -> Settings:
 
 
 def _told(kind: type[Settings], name: str, text: str, value: object, known: dict[str, Origin]) -> str:
-    shown = MASK if _secret(kind.model_fields[name]) else repr(value)
+    shown = MASK if _secret(kind.model_fields[name]) or "@" in str(value) else repr(value)  # a broker's URL may hold a password
     return f"{variable_of(name)} ({known[name]}): {text[:1].lower()}{text[1:]}, not {shown}"
 
 

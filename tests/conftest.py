@@ -1,5 +1,8 @@
 """How the tests run: how deeply properties are searched, and which tests share a process."""
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
 from xdist.remote import Producer
@@ -8,6 +11,15 @@ from xdist.scheduler import LoadScopeScheduling
 settings.register_profile("dev", max_examples=50, deadline=None)  # quickly while one works
 settings.register_profile("ci", max_examples=500, deadline=None, derandomize=True, print_blob=True)  # thoroughly and repeatably
 settings.load_profile("dev")
+
+
+@pytest.fixture(autouse=True)
+def _as_talkative_as_before() -> Iterator[None]:
+    """Commands set what is logged for their process, and here that is everybody's."""
+    level = logging.root.level
+    yield
+    logging.root.setLevel(level)
+
 
 TOGETHER = ("tests/kafka/",)
 """Folders whose tests share one process: there they share a broker."""

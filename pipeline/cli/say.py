@@ -89,5 +89,6 @@ def log_at(level: str) -> None:
 
     logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True)
     if level != "debug":
-        for name in ("faust", "mode", "asyncio", "pipeline"):
+        for name in ("faust", "mode", "pipeline"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a fenced writer leaves behind in aiokafka: `failed` has told it

@@ -196,10 +196,12 @@ class Task:
 
     # --- the path of a chunk
 
-    def work(self, records: Sequence[Record], *, horizon: Instant = IDLE, idle: bool = False, today: Instant = -1) -> Work:
+    def work(
+        self, records: Sequence[Record], *, horizon: Instant = IDLE, idle: Mapping[str, int] | None = None, today: Instant = -1
+    ) -> Work:
         """Decide as many of `records` as one transaction should hold.
 
-        `horizon`: no input has anything to be read that is earlier. `idle`: none has anything at all.
+        `horizon`: no input has anything to be read that is earlier. `idle`: none has anything at all, up to these offsets.
         `today`: what happened until then is believed, however long nothing had happened before.
         """
         read = [self._read(record) for record in records]
@@ -235,9 +237,10 @@ class Task:
             if record.offset >= 0:
                 head.offsets[record.topic] = record.offset + 1
             outcomes.append(outcome)
+        ends = idle if len(outcomes) == len(records) else None
         if gated:
-            self._tell_time(chunk, idle=idle and len(outcomes) == len(records))
-        outbox, batch = self._finish(chunk, records[: len(outcomes)], new)
+            self._tell_time(chunk, idle=ends is not None)
+        outbox, batch = self._finish(chunk, records[: len(outcomes)], new, ends or {})
         return Work(chunk, read, outcomes, outbox, batch)
 
     def _limit(self, told: Mapping[str, Instant]) -> Instant:
@@ -268,6 +271,10 @@ class Task:
         """
         return self._limit(self.head.upstream | told) + self._options.lateness_ms
 
+    def behind(self, positions: Mapping[str, int]) -> bool:
+        """There are markers behind the last records, which are not committed: others could not tell that there is nothing more."""
+        return any(self.head.offsets.get(topic, 0) < offset for topic, offset in positions.items())
+
     @property
     def idles(self) -> bool:
         """Those downstream know that there is nothing to wait for."""
@@ -286,8 +293,9 @@ class Task:
                 now = what.at
             record.order = Order(now, record.order.source, 0)
 
-    def _finish(self, chunk: Chunk, taken: Sequence[Record], new: dict[bytes, None]) -> tuple[Outbox, Batch]:
+    def _finish(self, chunk: Chunk, taken: Sequence[Record], new: dict[bytes, None], ends: Mapping[str, int]) -> tuple[Outbox, Batch]:
         head, options = chunk.head, self._options
+        head.offsets.update(ends)
         head.counts = dict(chunk.counts)
         batch, changelog = Batch(), list[tuple[bytes, bytes | None]]()
         for due, place in chunk.stale:
@@ -297,6 +305,7 @@ class Task:
         head.sums = self.rows.write(chunk.changed, batch, changelog, self.head.sums)
         changelog.append((b"h", encode_head(head)))
         offsets = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in taken if record.offset >= 0}
+        offsets.update({TopicPartition(topic, self.partition): offset for topic, offset in ends.items()})
         return Outbox(chunk.outputs, changelog, offsets), batch
 
     def done(self, work: Work, changelog_end: int) -> None:

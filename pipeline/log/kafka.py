@@ -164,7 +164,9 @@ class Writer:
             batches[changelog] = [(key, value, stamp, []) for key, value in outbox.changelog]
         offsets = {KafkaPartition(*tp): offset for tp, offset in outbox.offsets.items()}
         if offsets:
-            last, _ = await asyncio.gather(send(producer, batches), producer.send_offsets_to_transaction(offsets, self._group))
+            committing = asyncio.ensure_future(producer.send_offsets_to_transaction(offsets, self._group))
+            committing.add_done_callback(_seen)
+            last, _ = await asyncio.gather(send(producer, batches), committing)
         else:
             last = await send(producer, batches)
         await producer.commit_transaction()

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from time import monotonic
@@ -32,6 +33,8 @@ Steps: TypeAlias = Callable[[str, Task], None]
 
 LOOK_EVERY_SECONDS = 1.0
 IDLE_SECONDS = 0.5
+LOOKS_BEHIND = 3
+"""So often a task is seen behind a marker before that is committed: whoever has just woken up is told first that he was given up."""
 PURGE_EVERY_SECONDS = 60.0
 STAMP_EVERY_MS = 60_000
 """So often it is written down that a state is up to date."""
@@ -133,20 +136,20 @@ class Worker:
         async for event in stream.events():
             self._start(*event.value)
 
-    def _start(self, task: Task, records: Sequence[Record], horizon: Instant = IDLE, *, idle: bool = False) -> None:
+    def _start(self, task: Task, records: Sequence[Record], horizon: Instant = IDLE, *, positions: Mapping[str, int] | None = None) -> None:
         if self.draining:
             return
-        running = asyncio.create_task(self._run(task, records, horizon, idle=idle))
+        running = asyncio.create_task(self._run(task, records, horizon, positions=positions))
         self._running.add(running)
         running.add_done_callback(self._running.discard)
 
-    async def _run(self, task: Task, records: Sequence[Record], horizon: Instant, *, idle: bool) -> None:
+    async def _run(self, task: Task, records: Sequence[Record], horizon: Instant, *, positions: Mapping[str, int] | None) -> None:
         """The path of a chunk. A chunk that says too much for one transaction becomes several."""
         try:
             left = records
             while True:
                 began = stopwatch()
-                work = task.work(left, horizon=horizon, idle=idle, today=wall_ms() if self.options.gated else -1)
+                work = task.work(left, horizon=horizon, idle=positions, today=wall_ms() if self.options.gated else -1)
                 seconds = stopwatch() - began
                 self._steps("decided", task)
                 end = await self._link.commit(task.transactional_id, work.outbox, task.changelog)
@@ -199,6 +202,7 @@ class Worker:
         The wall clock only measures how long it has been since the last event anywhere in this worker; nothing is idle that has lag.
         """
         latest, since = -1, monotonic()
+        behind: Counter[Task] = Counter()
         while True:
             await asyncio.sleep(IDLE_SECONDS)
             self._stamp()
@@ -209,11 +213,13 @@ class Worker:
             for task in self.assigned:
                 if self.consumer.flow_active and self.consumer.idle(task):
                     due = task.next_deadline()
-                    late = due is not None and latest >= 0 and task.head.time < due <= estimate
-                    if late or not task.idles:
+                    late = due is not None and latest >= 0 and task.head.time < due <= estimate and self.consumer.passed(task, estimate)
+                    positions = self.consumer.positions(task)
+                    behind[task] = behind[task] + 1 if task.behind(positions) else 0
+                    if late or not task.idles or behind[task] >= LOOKS_BEHIND:
                         tick = Record(task.group.inbox, task.partition, None, None, ((TICK, b""),), estimate, Order(UNPLACED, FED, 0))
                         self.consumer.in_flight.add(task)
-                        self._start(task, [tick] if late else [], idle=True)
+                        self._start(task, [tick] if late else [], positions=positions)
 
     async def _keep_purging(self) -> None:
         """What was re-keyed, and is stored, is read by nobody again: inboxes are never longer than a minute. Never returns."""

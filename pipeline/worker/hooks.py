@@ -117,6 +117,14 @@ class ChunkConsumer(Consumer):
         """It has no chunk, and there is nothing to make one of."""
         raise NotImplementedError
 
+    def passed(self, task: Task, until: Instant) -> bool:
+        """Nothing earlier is to come to it; where that is not known yet, it will be asked."""
+        raise NotImplementedError
+
+    def positions(self, task: Task) -> dict[str, int]:
+        """The next offsets of its inputs, where there is nothing to read."""
+        raise NotImplementedError
+
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
         """Recovers, and says that there is nothing left to recover.
 

@@ -30,6 +30,7 @@ from pipeline.problem import Problem
 from pipeline.worker.app import Worker
 from pipeline.worker.hooks import ChunkConsumer, SilentProducer, TaskChunk, TaskTransactions
 from pipeline.worker.link import Part, Span
+from pipeline.worker.silence import Silence
 from schemas.message import Instant
 
 LOG = logging.getLogger("orderflow.kafka")
@@ -41,6 +42,8 @@ FETCH_WAIT_MS = 50
 HEARTBEAT_MS = 1_000
 BUFFERED_CHUNKS = 2
 """Of raw records per task; its inputs are not read on beyond."""
+SLACK_MS = 1_000
+"""What comes as it happens need not be asked about one by one."""
 FOREVER_MS = 1 << 30
 """Between two polls: whoever has nothing to do stays a member."""
 
@@ -82,6 +85,8 @@ class KafkaConsumer(ChunkConsumer):
         """By inbox: how late it is upstream, by what is in its buffer and not yet decided."""
         self._room = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
+        inputs = {task.name: task.inputs for task in self._worker.tasks.values()}
+        self._silence = Silence(self._link.consumed, self._link.end, inputs, self.news.set)
 
     @property
     def kafka(self) -> AIOKafkaConsumer:
@@ -119,6 +124,7 @@ class KafkaConsumer(ChunkConsumer):
                 positions[tp] = offset
         self._buffers = {tp: deque() for tp in inputs}
         self._told = {}
+        self._silence.forget()
         self._lagging = set(inputs)
         self.kafka.resume(*(KafkaPartition(*tp) for tp in inputs))
         if self._reading is not None:
@@ -161,6 +167,7 @@ class KafkaConsumer(ChunkConsumer):
             with suppress(asyncio.CancelledError):
                 await self._reading
             self._reading = None
+        self._silence.forget()
         self._buffers = {}
 
     async def _read(self) -> None:
@@ -192,7 +199,8 @@ class KafkaConsumer(ChunkConsumer):
         for tp in wanted:
             partition = KafkaPartition(*tp)
             end = kafka.last_stable_offset(partition)
-            if end is None or await kafka.position(partition) < end:
+            position = self._silence.positions[tp] = await kafka.position(partition)
+            if end is None or position < end:
                 self._lagging.add(tp)
             elif tp in self._lagging:
                 self._lagging.discard(tp)
@@ -220,30 +228,57 @@ class KafkaConsumer(ChunkConsumer):
 
         An input that has more on the broker is waited for; and a task upstream that is late, by all inputs but the one it writes to:
         of that one, too, nothing comes before what waits elsewhere and is earlier, while there is room to read what it has been told.
+        Those upstream that say nothing are believed as far as the broker was asked.
         """
         most, inbox = self._worker.options.chunk_records, TopicPartition(task.group.inbox, task.partition)
         if any(tp in self._lagging and not self._buffers.get(tp) for tp in task.inputs):
             return [], IDLE
-        gate = task.gate(self._told.get(inbox, {}))
+        told = self._told.get(inbox, {})
+        silent, until = self._silent(task, told)
+        believed = until + SLACK_MS
+        gate = min(task.gate(told), believed)
         buffers = [(tp, buffer) for tp in task.inputs if (buffer := self._buffers.get(tp))]
         filled = [(tp, buffer) for tp, buffer in buffers if tp == inbox or buffer[0].timestamp <= gate]
-        horizon = min((buffer[0].timestamp for tp, buffer in buffers if tp != inbox and buffer[0].timestamp > gate), default=IDLE)
+        waiting = [buffer[0].timestamp for tp, buffer in buffers if buffer[0].timestamp > (believed if tp == inbox else gate)]
+        horizon = min(waiting, default=IDLE)
+        newest = max((buffer[-1].timestamp for _, buffer in buffers), default=-1)
+        if newest > until:
+            self._silence.ask(task, silent, newest, urgent=newest > believed)
         room = len(self._buffers.get(inbox, ())) < BUFFERED_CHUNKS * most
         merged: list[Raw] = []
         while filled and len(merged) < most:
             i = min(range(len(filled)), key=lambda n: filled[n][1][0].timestamp) if len(filled) > 1 else 0
             tp, buffer = filled[i]
-            if tp == inbox and room and buffer[0].timestamp > horizon and buffer[0].value is not None:
-                break  # whatever is left is later than what waits elsewhere
+            at = buffer[0].timestamp
+            if tp == inbox and room and at > min(horizon, believed) and buffer[0].value is not None:
+                break  # whatever is left is later than what waits elsewhere, or than what is believed
             merged.append(buffer.popleft())
             if not buffer:
                 del filled[i]
                 if tp in self._lagging:
-                    return merged, min(horizon, merged[-1].timestamp)
+                    return merged, min(horizon, until, merged[-1].timestamp)
             elif buffer[0].timestamp > gate and tp != inbox:
                 horizon = min(horizon, buffer[0].timestamp)
                 del filled[i]
-        return merged, min([horizon, *(buffer[0].timestamp for _, buffer in filled)])
+        return merged, min([horizon, until, *(buffer[0].timestamp for _, buffer in filled)])
+
+    def _silent(self, task: Task, told: Mapping[str, Instant]) -> tuple[list[str], Instant]:
+        """The tasks upstream that say that they have nothing, and until when that is known."""
+        heard = task.head.upstream | dict(told)
+        silent = [name for name in task.upstream if heard.get(name) == IDLE]
+        return silent, self._silence.until(task) if silent else IDLE
+
+    def passed(self, task: Task, until: Instant) -> bool:
+        """Nothing earlier is to come, from anywhere; where that is not known, it is asked."""
+        silent, _until = self._silent(task, {})
+        if not silent or self._silence.passed(task, until):
+            return True
+        self._silence.ask(task, silent, until, urgent=True)
+        return False
+
+    def positions(self, task: Task) -> dict[str, int]:
+        """Where its inputs are read to, past the markers behind their last records."""
+        return {tp.topic: self._silence.positions[tp] for tp in task.inputs if tp in self._silence.positions}
 
     # --- what Faust asks of a consumer besides
 
@@ -393,6 +428,16 @@ class KafkaLink:
                         del left[partition]
         finally:
             await reader.stop()
+
+    async def end(self, tp: TopicPartition) -> int:
+        return (await self.ends([tp]))[tp]
+
+    async def consumed(self, inputs: Iterable[TopicPartition]) -> bool:
+        """The group has committed all that is there."""
+        ends = await self.ends(inputs)
+        coordinator = cast("GroupCoordinator", self.consumer._coordinator)  # noqa: SLF001  # `committed` is one request per partition
+        committed = await coordinator.fetch_committed_offsets([KafkaPartition(*tp) for tp in ends])
+        return all(not end or ((found := committed.get(KafkaPartition(*tp))) and found.offset >= end) for tp, end in ends.items())
 
     async def purge(self, read: Mapping[TopicPartition, int]) -> None:
         try:

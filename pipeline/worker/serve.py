@@ -26,6 +26,8 @@ from pipeline.worker.lag import LagWatch
 
 LOG = logging.getLogger("orderflow.worker")
 
+PASSING = ("Too many open files", "Permission denied", "No space left", "Input/output error", "Read-only file system")
+"""What says nothing about the state itself."""
 FAREWELL_SECONDS = 20.0
 """Supervisors kill after thirty."""
 SHOWN = 5
@@ -50,8 +52,10 @@ def opened(folder: Path) -> RocksDBStore:
         if type(error) is not Exception:  # rocksdict has the bare class for all its own errors
             raise
         why = str(error).splitlines()[0]
-        if "lock" in why.lower():
+        if "lock" in why.replace(str(folder), "").lower():
             raise Problem(f"{folder}: another process is using it.", "Give each worker its own ORDERFLOW_DATA_DIR.") from None
+        if any(passing in why for passing in PASSING):
+            raise Problem(f"{folder}: cannot be opened: {why}.", "Mend that; what is in the folder is kept.") from None
         LOG.error("%s cannot be opened and is rebuilt from the changelog: %s", folder, why)  # noqa: TRY400  # mended in the next line
         shutil.rmtree(folder)
         return RocksDBStore(folder, wal=False)
@@ -65,7 +69,7 @@ async def serve(
     plan = make_plan(agents(settings), app=settings.group)
     await reach(kafka)
     await check_topics(kafka, plan)
-    claimed(folder, settings)
+    claimed(folder, settings, by="worker")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -6,7 +6,7 @@ CHAOS_PLANT names the fault (none: the worker as it is), CHAOS_MEMTABLE the byte
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -63,7 +63,9 @@ def store_first() -> None:
     def init(self: RocksDBStore, folder: Path, *, wal: bool) -> None:  # noqa: ARG001  # as in the product
         opened(self, folder, wal=True)
 
-    def work(self: Task, records: Sequence[Record], *, horizon: Instant = IDLE, idle: bool = False, today: Instant = -1) -> Work:
+    def work(
+        self: Task, records: Sequence[Record], *, horizon: Instant = IDLE, idle: Mapping[str, int] | None = None, today: Instant = -1
+    ) -> Work:
         found = whole(self, records, horizon=horizon, idle=idle, today=today)
         self.done(found, self.head.changelog_end + len(found.outbox.changelog) + 1)
         sleep(PAUSE_SECONDS)

@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_written_is_found(tmp_path: Path) -> None:
 
 def test_a_folder_of_somebody_else_is_found(tmp_path: Path) -> None:
     """Of another group, or of no orderflow at all."""
-    claimed(tmp_path / "state", load(group="other"))
+    claimed(tmp_path / "state", load(group="other"), by="worker")
     assert "group was other, now orderflow" in only(folder_findings(tmp_path / "state", load(), GIB)).what
     assert list(folder_findings(tmp_path / "state", load(group="other"), GIB)) == []
     assert "not a data folder" in only(folder_findings(tmp_path, load(), GIB)).what
@@ -162,7 +162,7 @@ def test_a_folder_of_somebody_else_is_found(tmp_path: Path) -> None:
 def test_a_folder_that_another_process_holds_is_found_where_no_worker_is_at_work(tmp_path: Path) -> None:
     """A worker at work holds its own; the folders of several processes of one command are looked at one by one."""
     for name in ("0", "1"):
-        claimed(tmp_path / name, load())
+        claimed(tmp_path / name, load(), by="worker")
     holding = subprocess.Popen(
         [sys.executable, "-c", HOLDER, tmp_path / "1" / "state"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -54,7 +54,9 @@ class Alone:
         return self.record(self.task.group.inbox, None, at_ms, headers=((TICK, who),))
 
     def work(self, *records: Record, horizon_ms: int | None = None, idle: bool = False, today_ms: int = -NOON - 1) -> Work:
-        work = self.task.work(records, horizon=IDLE if horizon_ms is None else NOON + horizon_ms, idle=idle, today=NOON + today_ms)
+        work = self.task.work(
+            records, horizon=IDLE if horizon_ms is None else NOON + horizon_ms, idle={} if idle else None, today=NOON + today_ms
+        )
         self.task.done(work, self.task.head.changelog_end + len(work.outbox.changelog))
         return work
 

@@ -26,14 +26,15 @@ HOST = "127.0.0.1"
 CLUSTER = "b3JkZXJmbG93LXRlc3RzIQ"
 PACKAGES = {"java": "default-jre-headless", "openssl": "openssl"}
 LOGGING = "-Dorg.slf4j.simpleLogger"
+SHORT_LIFE = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx{heap}m")
+"""The second compiler costs more than it saves, up to some 100,000 records."""
+LONG_LIFE = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Xms1g", "-Xmx1g")
+"""As brokers are run in earnest."""
 JVM = (
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
     f"{LOGGING}.showDateTime=true",
     f"{LOGGING}.dateTimeFormat=HH:mm:ss.SSS",
     f"{LOGGING}.showThreadName=false",
 )
-"""A short life: the second compiler costs more than it saves, up to some 100,000 records."""
 
 HEAP_MB = {1: 512, 3: 384}
 SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -69,7 +70,8 @@ class Brokers:
 
     Brokers count from 0, and that is their node id. Listeners: PLAINTEXT; with `users` (name to password) SASL, for PLAIN and SCRAM;
     with `tls` TLS, and MTLS, where a client must show its certificate; with both of them SASL_TLS as well.
-    `server` overrides server properties. Files and logs are in `folder`, or else in a temporary one that goes with `stop`.
+    `server` overrides server properties, `long_life` is for measuring.
+    Files and logs are in `folder`, or else in a temporary one that goes with `stop`.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Brokers:
         tls: bool = False,
         server: Mapping[str, str | int] | None = None,
         port: int = 0,
+        long_life: bool = False,
     ) -> None:
         assert count in HEAP_MB, "one or three: two have no majority without each other"
         self.count = count
@@ -88,6 +91,7 @@ class Brokers:
         self._folder = folder
         self._server = dict(server or {})
         self._port = port
+        self._life = LONG_LIFE if long_life else SHORT_LIFE
         self._protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
         self._protocols |= {"SASL": "SASL_PLAINTEXT"} if users else {}
         self._protocols |= {"TLS": "SSL", "MTLS": "SSL"} if tls else {}
@@ -190,7 +194,8 @@ class Brokers:
 
     def _java(self, i: int, *command: str) -> subprocess.Popen[bytes]:
         """A program that ends with the properties of broker i, and writes to its log."""
-        words = [tool("java"), *JVM, f"-Xmx{HEAP_MB[self.count]}m", "-cp", f"{jars()}/*", *command, str(self.folder / f"{i}.properties")]
+        life = (word.format(heap=HEAP_MB[self.count]) for word in self._life)
+        words = [tool("java"), *life, *JVM, "-cp", f"{jars()}/*", *command, str(self.folder / f"{i}.properties")]
         with (self.folder / f"{i}.log").open("ab") as log:
             return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=self._keeper.pid)
 

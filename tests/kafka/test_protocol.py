@@ -332,13 +332,13 @@ def test_12_a_member_that_missed_a_generation(brokers: Brokers, fresh_names: Nam
                 await stage.write(second)
                 await watch.until(lambda: watch.done, one)
                 two.send_signal(signal.SIGCONT)
-                await watch.until(lambda: len(one.worker.assigned) < TASKS, one)
+                await watch.until(lambda: len(one.worker.assigned) < TASKS or two.poll() is not None, one)
                 for phase in rest:
                     await stage.write(phase)
                     await watch.until(lambda: watch.done, one)
                 await watch.end(one)
                 two.terminate()
-                assert two.wait(SECONDS) == 0
+                assert two.wait(SECONDS) in {0, 1}, "back in the group, or fenced: it may have had a chunk in hand when it woke up"
                 await watch.until(lambda: len(one.worker.assigned) == TASKS and one.idle, one)
         same(watch, shop)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.replay.generate import generate
 from pipeline.settings import Settings
 from tests.engine.histories import stories
 from tests.kafka.brokers import Brokers
@@ -173,3 +174,26 @@ def test_a_state_that_is_no_good_is_rebuilt(
 
 
 RUN_BEFORE = phases(6)[0]
+
+
+@pytest.mark.parametrize("when", ["idle", "away", "half-way"])
+def test_days_that_come_at_once_end_as_if_they_had_come_slowly(when: str, brokers: Brokers, fresh_names: Names, tmp_path: Path) -> None:
+    """To workers that had nothing to do, or were away, after nothing or after the first half: no deadline passes that was met in time."""
+    lines = list(generate(150, 7))
+    first = len(lines) // 2 if when == "half-way" else 0
+
+    async def act(stage: Stage, watch: Watch) -> None:
+        async with stage.worker(tmp_path / "worker") as working:
+            await stage.write(lines[:first])
+            await watch.until(lambda: watch.done and working.idle, working)
+            if when == "idle":
+                await stage.write(lines)
+                await watch.end(working)
+        if when != "idle":
+            await stage.write(lines[first:])
+            async with stage.worker(tmp_path / "worker") as again:
+                await watch.end(again)
+        assert facts(watch.rows()) == facts(told.rows)
+
+    told = expected(lines, Settings(clock_jump_days=JUMP_DAYS))
+    run(brokers, fresh_names("app"), act)

@@ -17,8 +17,8 @@ def test_what_a_full_disk_refused_can_be_taken_later(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
     try:
         with pytest.raises(Problem, match="cannot be used"):
-            claimed(folder, Settings())
+            claimed(folder, Settings(), by="worker")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    claimed(folder, Settings())
-    claimed(folder, Settings())
+    claimed(folder, Settings(), by="worker")
+    claimed(folder, Settings(), by="worker")

@@ -191,7 +191,7 @@ def test_a_member_that_was_given_up_can_commit_nothing(tmp_path: Path) -> None:
             await made.group.leave(cast("MemoryConsumer", zombie.consumer))
             await made.join()
             end = made.log.end(task.changelog)
-            await zombie._run(task, [], 0, idle=False)  # noqa: SLF001  # what a process does that slept meanwhile
+            await zombie._run(task, [], 0, positions=None)  # noqa: SLF001  # what a process does that slept meanwhile
             with pytest.raises(Fenced):
                 zombie.failed.result()
             assert made.log.end(task.changelog) == end

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from pipeline.log.record import FED, TopicPartition
 from pipeline.problem import Problem
 from pipeline.stores.memory import MemoryStore
 from pipeline.testing.specs import NOON
-from pipeline.worker.kafka import BUFFERED_CHUNKS, KafkaConsumer, KafkaLink
+from pipeline.worker.kafka import BUFFERED_CHUNKS, SLACK_MS, KafkaConsumer, KafkaLink
 from tests.engine.agents import SLEEPER
 
 OPTIONS = Options(gated=True, chunk_records=4)
@@ -32,18 +32,46 @@ def read(tp: TopicPartition, at_ms: int, value: bytes | None = b"{}", headers: t
     return ConsumerRecord(tp.topic, tp.partition, 0, NOON + at_ms, 0, None, value, None, 0, 0, headers)
 
 
+class Believed:
+    """So far those upstream are believed to have nothing; and what was asked."""
+
+    def __init__(self, until: int) -> None:
+        self._until = until
+        self.positions: dict[TopicPartition, int] = {}
+        self.asked: list[tuple[int, bool]] = []
+
+    def until(self, _task: Task) -> int:
+        return self._until
+
+    def ask(self, _task: Task, _silent: Sequence[str], until: int, *, urgent: bool) -> None:
+        self.asked.append((until - NOON, urgent))
+
+    def forget(self) -> None:
+        """There is nothing."""
+
+
 class Reader(KafkaConsumer):
     """With these buffers, and a task that has heard nothing yet of how late it is upstream."""
 
     def __init__(
-        self, buffers: Mapping[TopicPartition, list[int]], *, lagging: TopicPartition | None = None, told_ms: int | None = None
+        self,
+        buffers: Mapping[TopicPartition, list[int]],
+        *,
+        lagging: TopicPartition | None = None,
+        told_ms: int | None = None,
+        believed_ms: int | None = None,
     ) -> None:
         self._buffers = {tp: deque(read(tp, at_ms) for at_ms in times) for tp, times in buffers.items()}
         self._lagging = {lagging} if lagging else set()
         self._told = {INBOX: {UPSTREAM: IDLE if told_ms is None else NOON + told_ms}}
         self._worker: Any = self
+        self._silence: Any = Believed(IDLE if believed_ms is None else NOON + believed_ms)
         self.options = OPTIONS
         self.alarms = Task(PLAN, ALARMS, 0, MemoryStore(), OPTIONS)
+
+    def asked(self) -> list[tuple[int, bool]]:
+        asked: list[tuple[int, bool]] = self._silence.asked
+        return asked
 
     def tick(self, at_ms: int) -> None:
         self._buffers[INBOX].append(read(INBOX, at_ms, None, ((TICK, UPSTREAM.encode()),)))
@@ -95,6 +123,34 @@ def test_ticks_are_always_heard() -> None:
     reader = Reader({INBOX: [], EVENTS: [LATE + 1]}, told_ms=0)
     reader.tick(LATE + 5)
     assert reader.next() == ([LATE + 5], LATE + 1)
+
+
+def test_silence_is_believed_as_far_as_the_broker_was_asked() -> None:
+    """But for a second; what is later waits, and the broker is asked whether it may come."""
+    waiting = Reader({INBOX: [], EVENTS: [1, SLACK_MS + 1, SLACK_MS + 9]}, believed_ms=0)
+    assert waiting.next() == ([1], 0)
+    assert waiting.asked() == [(SLACK_MS + 9, True)]
+
+
+def test_an_inbox_is_no_proof_of_silence() -> None:
+    """What one upstream says may be far ahead of what another has not read yet."""
+    waiting = Reader({INBOX: [SLACK_MS + 1], EVENTS: []}, believed_ms=0)
+    assert waiting.next() == ([], 0)
+    assert waiting.asked() == [(SLACK_MS + 1, True)]
+
+
+def test_deadlines_do_not_pass_beyond_what_is_believed() -> None:
+    """The horizon says so; nothing waits, so there is no hurry to ask."""
+    flowing = Reader({INBOX: [], EVENTS: [5]}, believed_ms=0)
+    assert flowing.next() == ([5], 0)
+    assert flowing.asked() == [(5, False)]
+
+
+def test_nobody_is_asked_who_tells_his_time() -> None:
+    """Only silence needs a proof."""
+    told = Reader({INBOX: [], EVENTS: [5]}, told_ms=0, believed_ms=0)
+    assert told.next() == ([5], IDLE)
+    assert told.asked() == []
 
 
 # --- Reading that is placed anew. ------------------------------------------------------------------------------------
