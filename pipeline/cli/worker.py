@@ -11,6 +11,7 @@ from pipeline.cli.say import WRONG, aside, log_at, told
 @told
 def worker(
     processes: Annotated[int, typer.Option(min=1, max=64, help="Worker processes, each with a folder and a port of its own.")] = 1,
+    leash: Annotated[bool, typer.Option(hidden=True, help="End when standard input does.")] = False,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the state; what is not in it comes from the changelog.")] = None,
 ) -> None:
     """Run the pipeline on Kafka until SIGTERM: then what is being decided is committed, and the group is left.
@@ -37,7 +38,7 @@ def worker(
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
     try:
-        uvloop.run(serve(settings, folder=folder))
+        uvloop.run(serve(settings, folder=folder, leash=leash))
     except Problem:
         raise
     except Exception as error:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline.settings import Settings, environment_with
@@ -13,10 +14,6 @@ LOOK_SECONDS = 0.2
 
 def run_processes(number: int, settings: Settings, folder: Path) -> int:
     """Run so many workers until one ends, or we are to stop; then stop the others. Returns the exit code: the worst of theirs."""
-    children = [
-        subprocess.Popen([sys.executable, "-m", "pipeline", "worker"], env=environment_with(**_own(settings, folder, i)))
-        for i in range(number)
-    ]
     stopping = False
 
     def stop(*_: object) -> None:
@@ -25,12 +22,23 @@ def run_processes(number: int, settings: Settings, folder: Path) -> int:
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, stop)
-    while not stopping and all(child.poll() is None for child in children):
-        time.sleep(LOOK_SECONDS)
-    for child in children:
-        if child.poll() is None:
-            child.terminate()
-    codes = [child.wait() for child in children]
+    with ExitStack() as stack:
+        children = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "pipeline", "worker", "--leash"],
+                    env=environment_with(**_own(settings, folder, i)),
+                    stdin=subprocess.PIPE,  # it ends when we do, however that is: and then they end, too
+                )
+            )
+            for i in range(number)
+        ]
+        while not stopping and all(child.poll() is None for child in children):
+            time.sleep(LOOK_SECONDS)
+        for child in children:
+            if child.poll() is None:
+                child.terminate()
+        codes = [child.wait() for child in children]
     return max(0 if code == -signal.SIGTERM else 1 if code < 0 else code for code in codes)  # SIGTERM: it had no time yet to learn of it
 
 

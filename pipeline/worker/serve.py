@@ -4,6 +4,7 @@ import asyncio
 import logging
 import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -62,9 +63,17 @@ def opened(folder: Path) -> RocksDBStore:
 
 
 async def serve(
-    settings: Settings, *, folder: Path, steps: Steps = no_steps, ready: Callable[[Worker], None] = lambda _worker: None
+    settings: Settings,
+    *,
+    folder: Path,
+    steps: Steps = no_steps,
+    ready: Callable[[Worker], None] = lambda _worker: None,
+    leash: bool = False,
 ) -> None:
-    """Run until SIGTERM or SIGINT: what is being decided is committed, and the group is left. Raises Problem, or what ended the worker."""
+    """Run until SIGTERM or SIGINT: what is being decided is committed, and the group is left. Raises Problem, or what ended the worker.
+
+    On a `leash`, until standard input ends.
+    """
     kafka = kafka_of(settings)
     plan = make_plan(agents(settings), app=settings.group)
     await reach(kafka)
@@ -73,6 +82,8 @@ async def serve(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if leash:
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
     async with AsyncExitStack() as stack:
         store = opened(folder / "state")
         stack.callback(store.close)

@@ -77,7 +77,7 @@ def test_one_that_dies_ends_all_and_its_code_is_told(tmp_path: Path, monkeypatch
     """Whoever started the command starts all of them again."""
     monkeypatch.setenv("DIES", "1")
     assert run_processes(3, load(instance="shop-a", http_port=9_100), tmp_path / "state") == 3
-    assert (tmp_path / "state" / "1" / "said").read_text() == "worker 9101 shop-a-1 -"
+    assert (tmp_path / "state" / "1" / "said").read_text() == "worker --leash 9101 shop-a-1 -"
 
 
 @pytest.mark.usefixtures("signals")
@@ -96,4 +96,20 @@ def test_they_end_when_the_command_is_told_to(tmp_path: Path, ends: int, number:
     until_said(tmp_path / "state")
     starter.send_signal(number)
     assert starter.wait(SECONDS) == ends
-    assert said(tmp_path / "state") == ["worker 0 - shop"] * 3
+    assert said(tmp_path / "state") == ["worker --leash 0 - shop"] * 3
+
+
+def test_they_do_not_outlive_the_command(tmp_path: Path) -> None:
+    """Killed, it can tell them nothing; their standard input ends, and so do they."""
+    (tmp_path / "pipeline" / "__main__.py").write_text(
+        STANDING_IN.replace("time.sleep(60)", "sys.stdin.read()\n(folder / 'ended').touch()")
+    )
+    command = [sys.executable, "-c", f"import sys; sys.path.pop(0)\n{STARTER}", str(tmp_path / "state")]
+    starter = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
+    until_said(tmp_path / "state")
+    starter.kill()
+    assert starter.wait(SECONDS) == -signal.SIGKILL
+    deadline = time.monotonic() + SECONDS
+    while not all((tmp_path / "state" / str(i) / "ended").exists() for i in range(3)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
