@@ -52,9 +52,9 @@ async def reach(kafka: Kafka) -> None:
     options = {name: value for name, value in kafka.options().items() if name not in {"bootstrap_servers", "retry_backoff_ms"}}
     refusals: list[str] = []
     for server in kafka.servers.split(","):
-        host, _, port = server.rpartition(":")
+        host, _, port = server.rpartition(":") if ":" in server and not server.endswith("]") else (server, "", "9092")
         try:
-            connection = await create_conn(host or server, int(port) if host else 9092, request_timeout_ms=REACH_MS, **options)
+            connection = await create_conn(host.strip("[]"), int(port), request_timeout_ms=REACH_MS, **options)
         except (OSError, KafkaError, ValueError) as error:
             refusals.append(f"{server}: {_why(error)}")
         else:

@@ -1,12 +1,13 @@
 """Settings: from the command line, `ORDERFLOW_*` in the environment, files named by `ORDERFLOW_*_FILE`, and `.env`; in this order."""
 
 import os
+import re
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -29,6 +30,17 @@ YEAR_SECONDS = 365 * DAY_SECONDS
 Origin: TypeAlias = Literal["default", "env", "file", ".env", "option"]
 
 
+_SERVER = r"(\[[0-9A-Fa-f:.]+\]|[^\s,:/@\[\]]+)(:\d{1,5})?"
+
+
+def _broker(url: str) -> str:
+    if not re.fullmatch(rf"memory://|kafka://{_SERVER}(,{_SERVER})*", url):
+        raise ValueError(
+            "must be memory:// or kafka://HOST:PORT[,HOST:PORT]; a login has settings of its own, ORDERFLOW_KAFKA_USER and others"
+        )
+    return url
+
+
 class Settings(BaseSettings):
     """Every setting with its default. Times are event time."""
 
@@ -44,9 +56,8 @@ class Settings(BaseSettings):
     saga: Literal["orchestrated", "choreographed"] = Field(default="orchestrated", description="The style of the saga; both end alike.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="warning", description="What is logged, on standard error.")
 
-    broker: str = Field(
+    broker: Annotated[str, AfterValidator(_broker)] = Field(
         default="memory://",
-        pattern=r"^(memory://|kafka://[^/@]+)$",
         description="memory://, or kafka://HOST:PORT[,HOST:PORT] for a worker.",
     )
     kafka_tls: bool = Field(default=False, description="Encrypt the link, and see that the broker is who it says.")
@@ -178,6 +189,7 @@ def load(kind: type[Settings] = Settings, /, **options: object) -> Settings:
 
 def _told(kind: type[Settings], name: str, text: str, value: object, known: dict[str, Origin]) -> str:
     shown = MASK if _secret(kind.model_fields[name]) or "@" in str(value) else repr(value)  # a broker's URL may hold a password
+    text = text.removeprefix("Value error, ")
     return f"{variable_of(name)} ({known[name]}): {text[:1].lower()}{text[1:]}, not {shown}"
 
 

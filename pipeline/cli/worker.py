@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.say import WRONG, aside, log_at, told
+from pipeline.cli.say import INTERRUPTED, WRONG, aside, log_at, told
 
 
 @told
@@ -38,7 +38,7 @@ def worker(
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
     try:
-        uvloop.run(serve(settings, folder=folder, leash=leash))
+        interrupted = uvloop.run(serve(settings, folder=folder, leash=leash))
     except Problem:
         raise
     except Exception as error:
@@ -47,3 +47,5 @@ def worker(
         aside(f"orderflow: the worker could not go on: {type(error).__name__}: {error}")
         aside("Start it again: it goes on where it was. If it ends here again, orderflow doctor looks for the reason.")
         raise typer.Exit(WRONG) from None
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)

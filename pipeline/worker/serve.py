@@ -69,21 +69,27 @@ async def serve(
     steps: Steps = no_steps,
     ready: Callable[[Worker], None] = lambda _worker: None,
     leash: bool = False,
-) -> None:
+) -> bool:
     """Run until SIGTERM or SIGINT: what is being decided is committed, and the group is left. Raises Problem, or what ended the worker.
 
-    On a `leash`, until standard input ends.
+    On a `leash`, until standard input ends. Returns whether it was interrupted.
     """
     kafka = kafka_of(settings)
     plan = make_plan(agents(settings), app=settings.group)
     await reach(kafka)
     await check_topics(kafka, plan)
     claimed(folder, settings, by="worker")
-    stop = asyncio.Event()
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    heard: list[signal.Signals] = []
+
+    def hear(number: signal.Signals) -> None:
+        heard.append(number)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, hear, number)
     if leash:
-        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
+        loop.add_reader(sys.stdin.fileno(), stop.set)
     async with AsyncExitStack() as stack:
         store = opened(folder / "state")
         stack.callback(store.close)
@@ -106,6 +112,7 @@ async def serve(
             LOG.warning("ready: %d tasks", len(worker.assigned))
             await _first(asyncio.create_task(worker.until(stop)), stop, worker)
         LOG.warning("stopping")
+    return signal.SIGINT in heard
 
 
 async def stopped(worker: Worker) -> None:

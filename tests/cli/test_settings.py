@@ -130,3 +130,19 @@ def test_settings_become_limits_and_deadlines_in_milliseconds(monkeypatch: pytes
 def test_the_defaults_are_those_of_the_agents() -> None:
     """Deadlines are written down twice: here in seconds, there in milliseconds; they agree."""
     assert load().timeouts() == Timeouts()
+
+
+@pytest.mark.parametrize("url", ["memory://", "kafka://a", "kafka://a:1,b.example:2", "kafka://[::1]:9092"])
+def test_a_broker_is_one_server_or_more(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """By name or address, with a port or without."""
+    monkeypatch.setenv("ORDERFLOW_BROKER", url)
+    assert load().broker == url
+
+
+@pytest.mark.parametrize("url", ["kafka://", "kafka://,a", "kafka://a:b", "kafka://a:1/x", "localhost:9092", "kafka://user:hunter2@a:1"])
+def test_another_broker_is_refused_and_no_password_in_it_told(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Who logs in has settings of its own, from files."""
+    monkeypatch.setenv("ORDERFLOW_BROKER", url)
+    with pytest.raises(Problem, match="kafka://HOST:PORT") as refused:
+        load()
+    assert "hunter2" not in str(refused.value)

@@ -191,7 +191,7 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
 
 
 class Running(NamedTuple):
-    serving: asyncio.Task[None]
+    serving: asyncio.Task[bool]
     worker: Worker
 
     @property
