@@ -241,7 +241,7 @@ class KafkaConsumer(ChunkConsumer):
         filled = [(tp, buffer) for tp, buffer in buffers if tp == inbox or buffer[0].timestamp <= gate]
         waiting = [buffer[0].timestamp for tp, buffer in buffers if buffer[0].timestamp > (believed if tp == inbox else gate)]
         horizon = min(waiting, default=IDLE)
-        newest = max((buffer[-1].timestamp for _, buffer in buffers), default=-1)
+        newest = max((max(buffer[0].timestamp, buffer[-1].timestamp) for _, buffer in buffers), default=-1)  # a tick may tell any time
         if newest > until:
             self._silence.ask(task, silent, newest, urgent=newest > believed)
         room = len(self._buffers.get(inbox, ())) < BUFFERED_CHUNKS * most

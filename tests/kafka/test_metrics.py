@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientError, ClientSession
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
@@ -72,7 +72,7 @@ class Prometheus:
     async def answers(self) -> bool:
         try:
             await self._get("query", query="up")
-        except OSError:
+        except (OSError, ClientError):  # not there yet, or not ready
             return False
         return True
 

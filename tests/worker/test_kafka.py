@@ -139,6 +139,14 @@ def test_an_inbox_is_no_proof_of_silence() -> None:
     assert waiting.asked() == [(SLACK_MS + 1, True)]
 
 
+def test_a_tick_of_long_ago_does_not_hide_what_is_to_be_asked() -> None:
+    """Who has never had anything tells the time at which time began; what is before it in the inbox waits for an answer all the same."""
+    waiting = Reader({INBOX: [SLACK_MS + 1], EVENTS: []}, believed_ms=0)
+    waiting.tick(-NOON)
+    assert waiting.next() == ([], 0)
+    assert waiting.asked() == [(SLACK_MS + 1, True)]
+
+
 def test_deadlines_do_not_pass_beyond_what_is_believed() -> None:
     """The horizon says so; nothing waits, so there is no hurry to ask."""
     flowing = Reader({INBOX: [], EVENTS: [5]}, believed_ms=0)
