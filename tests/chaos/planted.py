@@ -9,18 +9,18 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import sleep
-from typing import Any
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
 
 from pipeline.cli import main
 from pipeline.engine.head import IDLE
 from pipeline.engine.task import Task, Work
-from pipeline.log.kafka import Kafka, Writer
+from pipeline.log.kafka import Appended, Kafka, Writer, send
 from pipeline.log.record import Outbox, Record, TopicPartition
 from pipeline.stores import rocksdb
 from pipeline.stores.rocksdb import RocksDBStore
+from pipeline.worker import kafka
 from pipeline.worker.kafka import KafkaLink
 from schemas.message import Instant
 
@@ -96,14 +96,14 @@ def shared_id() -> None:
 
 
 def slow_offsets() -> None:
-    """No fault where the guarantee is at least once: only time to die between what is said and its place in the input."""
-    commit = AIOKafkaConsumer.commit
+    """No fault where the guarantee is at least once: only time to die between what is said, its changelog, and its place in the input."""
 
-    async def slow(self: AIOKafkaConsumer, offsets: Any = None) -> None:
+    async def slow(producer: AIOKafkaProducer, batches: Mapping[TopicPartition, Sequence[Appended]]) -> dict[TopicPartition, int]:
+        last = await send(producer, batches)
         await asyncio.sleep(PAUSE_SECONDS)
-        await commit(self, offsets)  # type: ignore[no-untyped-call]  # as it is there
+        return last
 
-    AIOKafkaConsumer.commit = slow  # type: ignore[method-assign]  # this is the delay
+    kafka.send = slow  # type: ignore[attr-defined]  # this is the delay
 
 
 PLANTED: dict[str, Callable[[], None]] = {
