@@ -84,7 +84,8 @@ class Worker:
         """Tasks are being given up: a chunk that Faust still had in hand is read again by whoever gets its task."""
         self._running: set[asyncio.Task[None]] = set()
         self._ends: dict[TopicPartition, int] = {}
-        self._assignments = 0
+        self.assignments = 0
+        """How often tasks were given to this worker."""
         self._housekeeping: list[asyncio.Task[None]] = []
         self._following: asyncio.Task[None] | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -168,11 +169,6 @@ class Worker:
             self.consumer.free(task)
         self.progress.set()
 
-    @property
-    def assignments(self) -> int:
-        """How often tasks were given to this worker."""
-        return self._assignments
-
     async def overtaken(self) -> bool:
         """Somebody has written to a changelog of ours since we began: the group has gone on without us, and will tell us."""
         ends = await self._link.ends([task.changelog for task in self.assigned])
@@ -234,7 +230,7 @@ class Worker:
         """Fence every earlier worker, then forget what is not stored."""
         await self._drain()
         await self._unfollow()
-        self._assignments += 1
+        self.assignments += 1
         self._level.clear()
         partitions = {TopicPartition(tp.topic, tp.partition) for tp in assigned}
         self.assigned = tuple(task for task in self.tasks.values() if task.inputs[0] in partitions)
@@ -253,7 +249,7 @@ class Worker:
 
     async def _recover(self, changelogs: set[TP]) -> None:
         """Read what is missing of these changelogs. Another assignment ends it."""
-        assignment, told = self._assignments, stopwatch()
+        assignment, told = self.assignments, stopwatch()
         tasks = {task.changelog: task for task in self.assigned if TP(*task.changelog) in changelogs}
         while True:
             spans = {tp: Span(task.head.changelog_end + 1, self._ends[tp]) for tp, task in tasks.items()}
@@ -261,7 +257,7 @@ class Worker:
             try:
                 async with aclosing(self._link.changelogs(wanted)) as parts:
                     async for part in parts:
-                        if self._assignments != assignment:
+                        if self.assignments != assignment:
                             return
                         self._apply(tasks[part.tp], part)
                         told = self._tell_recovery(told)

@@ -140,6 +140,18 @@ class ChunkConsumer(Consumer):
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ANN401, ARG002, FBT001, FBT002  # as in Faust
         return False
 
+    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
+        raise NotImplementedError
+
+    async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:  # noqa: ANN401  # as in Faust
+        """Topics are there before a worker starts."""
+
+    def _new_topicpartition(self, topic: str, partition: int) -> TP:
+        return TP(topic, partition)
+
+    def close(self) -> None:
+        """The link closes what it holds."""
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """A hole is a transaction's marker: nothing was lost in it."""
 

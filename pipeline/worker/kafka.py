@@ -85,6 +85,7 @@ class KafkaConsumer(ChunkConsumer):
         """By inbox: how late it is upstream, by what is in its buffer and not yet decided."""
         self._room = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
+        self._inboxes = {group.inbox for group in self._worker.plan.groups}
         inputs = {task.name: task.inputs for task in self._worker.tasks.values()}
         self._silence = Silence(self._link.consumed, self._link.end, inputs, self.news.set)
 
@@ -191,7 +192,7 @@ class KafkaConsumer(ChunkConsumer):
         found = await kafka.getmany(*(KafkaPartition(*tp) for tp in wanted), timeout_ms=POLL_MS)
         for partition, records in found.items():
             buffers[TopicPartition(*partition)].extend(records)
-            for record in records:
+            for record in records if partition.topic in self._inboxes else ():
                 if record.value is None and record.headers and record.headers[0][0] == TICK:
                     name, late = told(record.headers[0][1], record.timestamp)
                     self._told.setdefault(TopicPartition(*partition), {})[name] = late
@@ -285,18 +286,6 @@ class KafkaConsumer(ChunkConsumer):
     def topic_partitions(self, topic: str) -> int | None:
         found = self.kafka.partitions_for_topic(topic)
         return None if found is None else len(found)
-
-    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
-        raise NotImplementedError
-
-    async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:  # noqa: ANN401  # as in Faust
-        """Topics are there before a worker starts."""
-
-    def _new_topicpartition(self, topic: str, partition: int) -> TP:
-        return TP(topic, partition)
-
-    def close(self) -> None:
-        """The link closes what it holds."""
 
 
 class KafkaTransport(base.Transport):

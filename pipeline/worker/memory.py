@@ -172,18 +172,6 @@ class MemoryConsumer(ChunkConsumer):
     def topic_partitions(self, topic: str) -> int | None:
         return self._log.partitions(topic)
 
-    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
-        raise NotImplementedError
-
-    async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:  # noqa: ANN401  # as in Faust
-        """The plan has created all topics."""
-
-    def _new_topicpartition(self, topic: str, partition: int) -> TP:
-        return TP(topic, partition)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
 
 class MemoryTransport(base.Transport):
     """One app over one log."""

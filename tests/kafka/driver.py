@@ -16,7 +16,6 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.composition import agents
-from pipeline.engine.head import IDLE
 from pipeline.engine.plan import Plan, make_plan
 from pipeline.engine.task import Task
 from pipeline.log.kafka import Kafka, batches_of, record_of, send
@@ -256,11 +255,6 @@ class Watch:
         read = all(self.ends[tp] <= task.head.offsets.get(tp.topic, 0) for task in self.tasks.values() for tp in task.inputs)
         return read and self.taken == self._stage.written
 
-    @property
-    def idle(self) -> bool:
-        """Every task has heard that nobody upstream has anything to read."""
-        return all(task.head.upstream.get(name) == IDLE for task in self.tasks.values() for name in task.upstream)
-
     async def until(self, condition: Callable[[], bool], *working: Running, seconds: float = SECONDS) -> None:
         """Raises what a worker dies of before that."""
         deadline = time.monotonic() + seconds
@@ -272,6 +266,13 @@ class Watch:
                     each.serving.result()
             await asyncio.sleep(LOOK_SECONDS)
             await self.look()
+
+    async def play(self, phases: Iterable[Sequence[bytes]], *working: Running) -> None:
+        """Each phase is written when all before it is done; then everything is."""
+        for phase in phases:
+            await self.until(lambda: self.done, *working)
+            await self._stage.write(phase)
+        await self.end(*working)
 
     async def end(self, *working: Running, seconds: float = SECONDS) -> None:
         """Everything is done, and stays done while the worker has time to spare."""

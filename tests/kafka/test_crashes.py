@@ -106,10 +106,7 @@ def test_a_process_is_killed_while_others_work(brokers: Brokers, fresh_names: Na
                 await watch.until(lambda: watch.done and len(one.worker.assigned) < sum(g.partitions for g in stage.plan.groups), one)
                 await stage.write(second)
                 two.kill()
-            for phase in rest:
-                await watch.until(lambda: watch.done, one)
-                await stage.write(phase)
-            await watch.end(one)
+            await watch.play(rest, one)
         same(watch, shop)
 
     run(brokers, fresh_names("app"), act, chunk_records=SMALL)

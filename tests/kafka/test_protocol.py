@@ -44,7 +44,7 @@ async def through(stage: Stage, watch: Watch, folder: Path, some: Sequence[Seque
     async with stage.worker(folder, transaction_timeout_seconds=SECONDS) as working:
         for phase in some:
             await stage.write(phase)
-            await watch.until(lambda: watch.done and watch.idle, working)
+            await watch.until(lambda: watch.done and working.idle, working)
         await watch.end(working)
 
 
@@ -333,10 +333,7 @@ def test_12_a_member_that_missed_a_generation(brokers: Brokers, fresh_names: Nam
                 await watch.until(lambda: watch.done, one)
                 two.send_signal(signal.SIGCONT)
                 await watch.until(lambda: len(one.worker.assigned) < TASKS or two.poll() is not None, one)
-                for phase in rest:
-                    await stage.write(phase)
-                    await watch.until(lambda: watch.done, one)
-                await watch.end(one)
+                await watch.play(rest, one)
                 two.terminate()
                 assert two.wait(SECONDS) in {0, 1}, "back in the group, or fenced: it may have had a chunk in hand when it woke up"
                 await watch.until(lambda: len(one.worker.assigned) == TASKS and one.idle, one)

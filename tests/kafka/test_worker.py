@@ -29,10 +29,7 @@ def test_a_shop_ends_as_it_does_in_this_process(saga: str, brokers: Brokers, fre
 
     async def act(stage: Stage, watch: Watch) -> None:
         async with stage.worker(tmp_path / "worker") as working:
-            for phase in phases():
-                await stage.write(phase)
-                await watch.until(lambda: watch.done, working)
-            await watch.end(working)
+            await watch.play(phases(), working)
         same(watch, expected_shop)
 
     expected_shop = expected(ALL, settings)
@@ -61,10 +58,7 @@ def test_at_least_once_comes_to_the_same(brokers: Brokers, fresh_names: Names, t
 
     async def act(stage: Stage, watch: Watch) -> None:
         async with stage.worker(tmp_path / "worker") as working:
-            for phase in phases():
-                await stage.write(phase)
-                await watch.until(lambda: watch.done, working)
-            await watch.end(working)
+            await watch.play(phases(), working)
         same(watch, shop)
 
     run(brokers, fresh_names("app"), act, guarantee="at_least_once", chunk_records=SMALL)
@@ -86,10 +80,7 @@ def test_two_workers_share_the_work(brokers: Brokers, fresh_names: Names, tmp_pa
                 assert not names[0] & names[1]
                 assert len(names[0] | names[1]) == TASKS
                 await stage.write(third)
-            for phase in rest:
-                await watch.until(lambda: watch.done, one)
-                await stage.write(phase)
-            await watch.end(one)
+            await watch.play(rest, one)
         same(watch, shop)
 
     run(brokers, fresh_names("app"), act, chunk_records=SMALL)
@@ -106,10 +97,7 @@ def test_sigterm_commits_and_leaves(brokers: Brokers, fresh_names: Names, tmp_pa
             process.send_signal(signal.SIGTERM)
             assert process.wait(SECONDS) == 0
         async with stage.worker(tmp_path / "process") as working:
-            for phase in rest:
-                await watch.until(lambda: watch.done, working)
-                await stage.write(phase)
-            await watch.end(working)
+            await watch.play(rest, working)
         same(watch, shop)
 
     run(brokers, fresh_names("app"), act, chunk_records=SMALL)
@@ -141,10 +129,7 @@ def test_a_state_that_is_no_good_is_rebuilt(
 
     async def worked(stage: Stage, watch: Watch, some: Sequence[Sequence[bytes]]) -> None:
         async with stage.worker(tmp_path / "worker") as working:
-            for phase in some:
-                await stage.write(phase)
-                await watch.until(lambda: watch.done, working)
-            await watch.end(working)
+            await watch.play(some, working)
             held = {
                 key for task in working.worker.assigned for number, _ in enumerate(task.group.agents) for key, *_ in task.rows.all(number)
             }

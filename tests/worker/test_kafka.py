@@ -65,6 +65,7 @@ class Reader(KafkaConsumer):
         self._lagging = {lagging} if lagging else set()
         self._told = {INBOX: {UPSTREAM: IDLE if told_ms is None else NOON + told_ms}}
         self._worker: Any = self
+        self._inboxes = {INBOX.topic}
         self._silence: Any = Believed(IDLE if believed_ms is None else NOON + believed_ms)
         self.options = OPTIONS
         self.alarms = Task(PLAN, ALARMS, 0, MemoryStore(), OPTIONS)
