@@ -350,7 +350,9 @@ class Worker:
         """What is being run is finished or forgotten."""
         for task in self._housekeeping:
             task.cancel()
-        await self._unfollow()
-        await self.app.stop()
-        await self._drain()
-        await self._link.close()
+        try:
+            await self._unfollow()
+            await self.app.stop()
+            await self._drain()
+        finally:
+            await self._link.close()

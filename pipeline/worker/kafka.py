@@ -437,8 +437,10 @@ class KafkaLink:
 
     async def close(self) -> None:
         """Leave the group; what is open is aborted by whoever begins next."""
-        if self.joined:
-            await self.consumer.stop()
-        await asyncio.gather(*(writer.close() for writer in self._writers.values()))
-        if self._shared is not None:
-            await self._shared.stop()
+        try:
+            if self.joined:
+                await self.consumer.stop()
+        finally:
+            await asyncio.gather(*(writer.close() for writer in self._writers.values()))
+            if self._shared is not None:
+                await self._shared.stop()

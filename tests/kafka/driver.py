@@ -46,20 +46,19 @@ BATCH = 2_000
 
 
 class Facts(NamedTuple):
-    """What must be the same of an order, however the facts of different topics raced."""
+    """What must be the same of an order, however the facts of different topics raced.
+
+    Not which deadline it was undone for: an answer less than the lateness behind one may overtake it, and then the next one ends the order.
+    """
 
     status: str
     authorised: int
     captured: dict[str, int]
     refunded: dict[str, int]
-    undone_for: str
 
 
 def facts(rows: Mapping[str, Any]) -> dict[str, Facts]:
-    return {
-        key: Facts(row.status.value, row.total_minor, dict(row.captured), dict(row.refunded), row.undone_for or "")
-        for key, row in rows.items()
-    }
+    return {key: Facts(row.status.value, row.total_minor, dict(row.captured), dict(row.refunded)) for key, row in rows.items()}
 
 
 class Stage:
@@ -140,7 +139,8 @@ class Stage:
             assert ready.done(), "not ready in time"
             yield Running(serving, ready.result())
         finally:
-            serving.cancel()
+            if not (ready.done() and ready.result().failed.done()):  # one that has failed is leaving already
+                serving.cancel()
             await asyncio.wait([serving])
             if not serving.cancelled():
                 serving.exception()

@@ -43,12 +43,16 @@ def test_recovery_and_hand_over_are_measured() -> None:
 
 
 def test_growth_is_measured() -> None:
-    """Each size, number of agents and number of processes has its row, and nothing is measured twice."""
+    """Each size, number of agents and number of processes has its row, and nothing is measured twice.
+
+    What takes no longer than one look has no first commit to be measured from; eight agents take longer.
+    """
     found = measured("growth", "--keys", "500", "--agents", "8", "--events", "12000")
     assert [row["orders in the table"] for row in found["growth by rows"]] == [500]
     assert [row["agents that hear it"] for row in found["growth by agents"]] == [8]
     assert [row["processes"] for row in found["growth by processes"]] == [1, 2]
-    assert all(0 < row["events"] <= 12000 for rows in found.values() for row in rows)
+    assert all(0 <= row["events"] <= 12000 for rows in found.values() for row in rows)
+    assert found["growth by agents"][0]["events"] > 0
 
 
 def test_a_steady_rate_is_measured_and_drawn(tmp_path: Path) -> None:
