@@ -63,7 +63,7 @@ def test_what_was_read_of_an_inbox_is_deleted(brokers: Brokers, tmp_path: Path, 
                     read = {tp: task.head.offsets.get(tp.topic, 0) for task, tp in inboxes.items()}
                     assert any(read.values()), "something was re-keyed"
                     assert all(begins[tp] <= offset for tp, offset in read.items())
-                    return begins == read
+                    return dict(begins) == read
 
                 await until(purged, "inboxes are not purged")
                 fed = [KafkaPartition(*tp) for task in one.worker.assigned for tp in task.inputs if tp.topic != task.group.inbox]
