@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from schemas.message import Due, Envelope, Event, Instant, Message
-from tables.table import Row, Table
+from tables.table import AnyTable, Row, Table
 
 R = TypeVar("R", bound=Row)
 Says: TypeAlias = Sequence[Message]
@@ -62,8 +62,8 @@ class Agent(Generic[R]):
     name: str
     hears: tuple[type[Message], ...]
     table: Table[R]
-    decide: Callable[[Any, Envelope[Message]], Decision]
-    """What must be said because of this message: the row before it (or, with `keys`, the rows by key) and the message, nothing else.
+    decide: Callable[..., Decision]
+    """What must be said: of the row before the message (or, with `keys`, the rows by key), the message, and the row `beside`; nothing else.
     Raises `Unexpected`, or `schemas.message.Invalid` for a field that only the row shows to be wrong."""
     says: tuple[type[Message], ...] = ()
     speaks: Callable[[Envelope[Message], Message], bool] = always
@@ -77,11 +77,13 @@ class Agent(Generic[R]):
     """Event time between what is heard and what is said (the stand-in services)."""
     closes: Callable[[Envelope[Any]], Instant] | None = None
     """For windows: when what a message belongs to closes. One that the watermark has passed is late: ignored, and counted."""
+    beside: AnyTable | None = None
+    """A table of one row per partition that an agent of the same partitions writes: decided and folded with what that says now."""
     patience_ms: int = 15 * MINUTE_MS
     """How long a parked message waits, in event time."""
 
     def __post_init__(self) -> None:
-        if self.keys is not None:
+        if self.keys is not None or self.table.one_row:
             return
         for kind in self.hears:
             if kind is not Due and (missing := {self.table.key, self.table.partition_key}.difference(kind.__struct_fields__)):

@@ -3,18 +3,18 @@
 from collections.abc import Callable
 from decimal import Decimal
 
-from msgspec.structs import replace
-
 from agents.agent import Agent, AnyAgent, Deadline, Says
 from schemas.message import Due, Envelope, Event, Instant, Message, Wire
 from schemas.payments import PaymentProcessed
-from schemas.topics import DEAD_LETTERS, Topic
+from schemas.topics import DEAD_LETTERS, LATE, Topic
 from tables.table import Row, Table
-from tables.windows import Panes, Tumbling
+from tables.windows import Pane, Panes, Tumbling
 
 THRESHOLD_CENTS = 1_000_000
 PARTITIONS = 4
-FIVE_MINUTES: Tumbling[tuple[int, int]] = Tumbling(size_ms=300_000, grace_ms=60_000)
+FIVE_MINUTES = Tumbling(300_000)
+GRACE_MS = 60_000
+"""A window stays open for so long behind its end, besides the lateness of the watermark."""
 
 
 class SpendingAlert(Event, frozen=True):
@@ -35,6 +35,7 @@ def topics(payments: str, alerts: str) -> tuple[Topic, ...]:
         Topic(payments, key="user_id", partitions=PARTITIONS, carries=(PaymentProcessed,)),
         Topic(alerts, key="user_id", partitions=PARTITIONS, carries=(SpendingAlert,), bare=True),
         DEAD_LETTERS,
+        LATE,
     )
 
 
@@ -47,9 +48,9 @@ class PaidOrder(Row, frozen=True):
 
 
 class Spending(Row, frozen=True):
-    """Cents and payments of one user in each window that is open."""
+    """What one user has paid in each window that is open, in cents."""
 
-    panes: Panes[tuple[int, int]] = ()
+    panes: Panes = ()
 
 
 def _paid(order: PaidOrder, heard: Envelope[Message]) -> PaidOrder:
@@ -66,10 +67,10 @@ def _remember(_order: PaidOrder, _heard: Envelope[Message]) -> Says:
 def _spent(user: Spending, heard: Envelope[Message]) -> Spending:
     payment = heard.payload
     if isinstance(payment, PaymentProcessed):
-        cents = payment.amount_minor("USD")
-        return Spending(FIVE_MINUTES.put(user.panes, heard.at, lambda old: (cents, 1) if old is None else (old[0] + cents, old[1] + 1)))
+        cents, at = payment.amount_minor("USD"), heard.at
+        return Spending(FIVE_MINUTES.add(user.panes, Pane(at, at, 1, cents, cents, cents), 0))
     if isinstance(payment, Due):
-        return replace(user, panes=FIVE_MINUTES.still_open(user.panes, heard.at))
+        return Spending(tuple(pane for pane in user.panes if FIVE_MINUTES.expires(pane) + GRACE_MS > heard.at))
     return user
 
 
@@ -78,18 +79,18 @@ def _watch(*, every: bool) -> Callable[[Spending, Envelope[Message]], Says]:
         payment = heard.payload
         if not isinstance(payment, PaymentProcessed):
             return ()
-        before, count = FIVE_MINUTES.get(user.panes, heard.at) or (0, 0)
+        start = FIVE_MINUTES.start(heard.at)
+        before, count = next(((pane.total, pane.count) for pane in user.panes if pane.start == start), (0, 0))
         cents = before + payment.amount_minor("USD")
         if every or before <= THRESHOLD_CENTS < cents:
-            return (SpendingAlert(payment.user_id, FIVE_MINUTES.start(heard.at), cents, count + 1, heard.event_id),)
+            return (SpendingAlert(payment.user_id, start, cents, count + 1, heard.event_id),)
         return ()
 
     return decide
 
 
 def _closes(user: Spending) -> Deadline | None:
-    due = FIVE_MINUTES.due(user.panes)
-    return None if due is None else Deadline(due, "window")
+    return Deadline(FIVE_MINUTES.expires(user.panes[0]) + GRACE_MS, "window") if user.panes else None
 
 
 def _orders(name: str) -> AnyAgent:
@@ -107,6 +108,6 @@ def agents(*, every: bool = False, count: int = 2) -> tuple[AnyAgent, ...]:
         decide=_watch(every=every),
         says=(SpendingAlert,),
         due=_closes,
-        closes=lambda heard: FIVE_MINUTES.closes(heard.at),
+        closes=lambda heard: FIVE_MINUTES.start(heard.at) + FIVE_MINUTES.size_ms + GRACE_MS,
     )
     return (_orders("orders"), spending, *(_orders(f"orders-{number}") for number in range(3, count + 1)))[:count]

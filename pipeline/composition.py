@@ -2,25 +2,50 @@
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from agents import fraud as agents_of_fraud
 from agents.agent import AnyAgent
+from agents.fraud import RuleError, RuleSet, fraud, line_of, read_rules
 from agents.orders import saga
 from agents.standins import standins
 from pipeline.embedded import Embedded
 from pipeline.problem import Problem
-from pipeline.settings import Settings
+from pipeline.settings import SECOND_MS, Settings
 from pipeline.worker.app import Steps, no_steps
 
 _SAMPLES = Path(__file__).parents[1] / "samples"
+_SHIPPED_RULES = Path(agents_of_fraud.__file__).with_name("default.toml")
 MARKER = "orderflow.json"
 """In a data folder: what kept its state there."""
 
 
-def agents(settings: Settings) -> tuple[AnyAgent, ...]:
-    """Who decides."""
-    return saga(settings.saga, settings.timeouts()) + (standins(levels()) if settings.services == "standin" else ())
+def agents(settings: Settings, stock: Mapping[str, int] | None = None) -> tuple[AnyAgent, ...]:
+    """Who decides. `stock` is what the stand-in stock begins with; without it, the levels of the samples."""
+    return (
+        *saga(settings.saga, settings.timeouts()),
+        *fraud(rules(settings.rules), settings.lateness_seconds * SECOND_MS),
+        *(standins(levels() if stock is None else stock) if settings.services == "standin" else ()),
+    )
+
+
+def rules(path: Path | None) -> RuleSet:
+    """The fraud rules in this file, or those that are shipped. Raises Problem."""
+    shown = path or _SHIPPED_RULES
+    toml = ""
+    try:
+        toml = shown.read_text(encoding="utf-8")
+        return read_rules(toml)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise Problem(f"{shown}: cannot be read: {why}.", "Name a readable file of rules.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Problem(f"{shown}: not TOML: {error}.", "Mend that line.") from None
+    except RuleError as error:
+        line = line_of(toml, error.rule, error.name)
+        raise Problem(f"{shown}{'' if line is None else f':{line}'}: {error}.", "Mend that line; docs/fraud.md has every field.") from None
 
 
 def embedded(settings: Settings, *, folder: Path | None, steps: Steps = no_steps) -> Embedded:

@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     http_port: int = Field(default=8080, ge=0, le=65_535, description="0: any free one.")
     dedup_hours: int = Field(default=24, ge=1, le=8_760, description="How long a worker remembers event ids; replay keeps them all.")
 
+    rules: Path | None = Field(default=None, description="Fraud rules (TOML); without, those that are shipped. See docs/fraud.md.")
     lateness_seconds: int = Field(default=30, ge=0, le=DAY_SECONDS, description="How far the watermark stays behind the newest event.")
     clock_jump_days: int = Field(
         default=30,

@@ -11,7 +11,7 @@ from schemas.message import Event, Wire
 class FraudAlertRaised(Event, frozen=True):
     """A rule matched: once per rule, user and window or crossing. It carries what it saw."""
 
-    wire = Wire("FraudAlertRaised", once_per=("rule", "user_id", "window_start"))
+    wire = Wire("FraudAlertRaised", once_per=("rule", "user_id", "currency", "window_start"))
 
     user_id: Id
     rule: Id
@@ -23,6 +23,9 @@ class FraudAlertRaised(Event, frozen=True):
     value: Text = ""
     threshold: Text = ""
     event_ids: tuple[Id, ...] = ()
+    """The newest of those that it is about."""
+    currency: MaybeId = ""
+    """Of value and threshold, where they are money."""
 
 
 class HoldReleased(Event, frozen=True, omit_defaults=True):

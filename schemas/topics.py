@@ -73,6 +73,8 @@ FRAUD_ALERTS = Topic("fraud.alerts", key="user_id", partitions=3, carries=(fraud
 FRAUD_RULES = Topic("fraud.rules", key="rule_id", partitions=1, carries=(fraud.FraudRuleChanged,), compacted=True)
 DEAD_LETTERS = Topic("dead-letter-queue", key="", partitions=1, carries=())
 """Keyed as the record that could not be read."""
+LATE = Topic("late-events", key="", partitions=1, carries=())
+"""Keyed as the record that came after its windows had closed."""
 
 TOPICS = (
     ORDER_EVENTS,
@@ -85,6 +87,7 @@ TOPICS = (
     FRAUD_ALERTS,
     FRAUD_RULES,
     DEAD_LETTERS,
+    LATE,
 )
 
 CARRIER: dict[type[Message], Topic] = {kind: topic for topic in TOPICS for kind in topic.carries}

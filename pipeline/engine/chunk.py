@@ -13,7 +13,7 @@ from msgspec import structs
 
 from agents.agent import AnyAgent, Ignored, Parked, Repeated, Says, Unexpected, never
 from pipeline.engine.head import IDLE, Head
-from pipeline.engine.letters import Failure, letter
+from pipeline.engine.letters import Failure, late, letter
 from pipeline.engine.options import Options
 from pipeline.engine.plan import Group, Plan
 from pipeline.engine.rows import ParkedRecord, Place, Rows, Slot
@@ -21,6 +21,7 @@ from pipeline.log.partitioner import partition_of
 from pipeline.log.record import FED, Order, Record
 from schemas.codec import decode, encode
 from schemas.message import SOURCE, Due, Envelope, Instant, Invalid, Message, due_id, follow
+from tables.table import ONLY, Row
 
 Came: TypeAlias = tuple[str, Failure | None]
 """What a record came to, and why it failed if it did."""
@@ -66,6 +67,7 @@ class Chunk:
     ) -> None:
         self._plan, self._group, self._partition, self._rows, self._options = plan, group, partition, rows, options
         self._agents = group.agents
+        self._numbers = {agent.table.name: number for number, agent in enumerate(group.agents)}
         self._channels = channels
         self._largest = options.largest_record_bytes
         self._source = 1 + group.first_task + partition
@@ -171,7 +173,9 @@ class Chunk:
                 slot = self.slots[place]
                 if slot.due is not None and slot.due <= heard.at and self._agents[number].closes is None:  # windows close by the watermark
                     self._pass_own_deadlines(place, slot, min(heard.at, self.limit), at)
-            outcome, failure = self._ask(number, own, heard, at)
+            agent = self._agents[number]
+            too_late = agent.closes is not None and agent.closes(heard) <= self.watermark
+            outcome, failure = self._side_track(record, agent, at) if too_late else self._ask(number, own, heard, at)
             if outcome == "parked":
                 outcome, failure = self._park(own[0], record, at)
             elif outcome == "applied" and own and (slot := self.slots[own[0]]).parked:
@@ -188,12 +192,9 @@ class Chunk:
     def _ask(self, number: int, places: Sequence[Place], heard: Envelope[Message], at: Instant) -> Came:
         """One agent decides, and what it decided is done."""
         agent = self._agents[number]
-        if agent.closes is not None and type(heard.payload) is not Due and agent.closes(heard) <= self.watermark:
-            self.counts["late." + agent.name] += 1
-            return IGNORED
         try:
             if agent.keys is None:
-                decision = agent.decide(self.slots[places[0]].row, heard)
+                decision = agent.decide(self.slots[places[0]].row, heard, *self._beside(agent))
             else:
                 decision = agent.decide({place[1]: self.slots[place].row for place in places}, heard)
         except Unexpected as error:
@@ -209,14 +210,20 @@ class Chunk:
             return _CAME[type(decision)]
         return self._apply(agent, places, heard, decision, at)
 
+    def _beside(self, agent: AnyAgent) -> tuple[Row, ...]:
+        """The row that this agent decides with, as it is now; nothing where it has none."""
+        if agent.beside is None:
+            return ()
+        return (self.slots[self._numbers[agent.beside.name], ONLY].row,)
+
     def _fold(self, agent: AnyAgent, places: Sequence[Place], heard: Envelope[Message], said: Sequence[Envelope[Message]]) -> None:
         """Fold what was heard, and said because of it, into the rows."""
-        evolve = agent.table.evolve
+        evolve, beside = agent.table.evolve, self._beside(agent)
         for place in places:
             slot = self.slots[place]
-            row = evolve(slot.row, heard)
+            row = evolve(slot.row, heard, *beside)
             for envelope in said:
-                row = evolve(row, envelope)
+                row = evolve(row, envelope, *beside)
             slot.row = row
             self._change(place, slot)
 
@@ -263,6 +270,13 @@ class Chunk:
         """To the dead letters, once, as it came."""
         self.outputs.append(letter(record, failure, Order(at, self._source, self.head.said), at))
         self.head.said += 1
+
+    def _side_track(self, record: Record, agent: AnyAgent, at: Instant) -> Came:
+        """It came after its windows had closed: told to whoever wants to count it all the same."""
+        self.counts["late." + agent.name] += 1
+        self.outputs.append(late(record, agent.name, Order(at, self._source, self.head.said)))
+        self.head.said += 1
+        return IGNORED
 
     # --- rows, and what waits with them
 

@@ -12,7 +12,7 @@ import msgspec
 
 from pipeline.log.record import FED, Headers, Order, Record, header
 from schemas.message import Instant
-from schemas.topics import DEAD_LETTERS
+from schemas.topics import DEAD_LETTERS, LATE
 
 ORIGIN = "orderflow-origin"
 """On a re-keyed record: where it came from."""
@@ -62,6 +62,12 @@ def original(record: Record) -> Record:
         return record
     o = _origin(raw)
     return Record(o.topic, o.partition, o.key, record.value, record.headers[:-1], o.timestamp, record.order, o.offset)
+
+
+def late(record: Record, agent: str, order: Order) -> Record:
+    """The record as its sender wrote it, for those who read what came too late, and for which agent that was."""
+    first = original(record)
+    return Record(LATE.name, 0, first.key, first.value, (*first.headers, ("orderflow-late", agent.encode())), first.timestamp, order)
 
 
 def letter(record: Record, failure: Failure, order: Order, at: Instant) -> Record:

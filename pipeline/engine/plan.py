@@ -30,6 +30,12 @@ class Group:
     def inputs(self) -> tuple[str, ...]:
         return (*self.reads, self.inbox)
 
+    @cached_property
+    def everywhere(self) -> frozenset[type[Message]]:
+        """What all its partitions hear: it does not say which one it is for."""
+        heard = {kind for agent in self.agents if agent.table.one_row for kind in agent.hears}
+        return frozenset(kind for kind in heard if self.partitions > 1 and self.key not in kind.__struct_fields__)
+
     def hearing(self, kind: type[Message]) -> tuple[AnyAgent, ...]:
         return tuple(agent for agent in self.agents if kind in agent.hears)
 
@@ -119,6 +125,8 @@ def make_plan(agents: Sequence[AnyAgent], *, app: str, topics: Sequence[Topic] =
             raise ValueError(
                 f"{agent.name} decides over several keys, which must live in one partition; {agent.table.name} has {agent.table.partitions}"
             )
+        if agent.beside is not None and agent.beside.name not in {other.table.name for other in agents}:
+            raise ValueError(f"{agent.name} decides with what {agent.beside.name} says, and nobody writes that")
     shapes: dict[tuple[str, int], list[AnyAgent]] = defaultdict(list)
     for agent in agents:
         shapes[agent.table.partition_key, agent.table.partitions].append(agent)

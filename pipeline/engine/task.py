@@ -23,6 +23,7 @@ from pipeline.log.record import FED, UNPLACED, Order, Outbox, Record, TopicParti
 from pipeline.stores.port import Batch, Store, after
 from schemas.codec import Bad, Unknown, decode
 from schemas.message import Envelope, Instant, Message
+from tables.table import ONLY
 
 TICK = "orderflow-tick"
 """Header of a record in an inbox that only says how late it is: for this task (empty), or for the task upstream that it names."""
@@ -68,8 +69,8 @@ class Read(msgspec.Struct, frozen=True, gc=False):
     route: Route = NOBODY
     places: tuple[Place, ...] = ()
     """The rows here that it is about."""
-    forward: Sequence[tuple[Group, bytes | None]] = ()
-    """The groups whose inboxes it must go to, and its key there."""
+    forward: Sequence[tuple[Group, int, bytes | None]] = ()
+    """The groups whose inboxes it must go to, the partitions, and its key there."""
     id: bytes | None = None
     """For dropping duplicates; None where it does not end here."""
     own: bool = False
@@ -116,6 +117,8 @@ class Task:
         self._channels: dict[tuple[str, type[Message]], Channel] = {}
         self.upstream = tuple(f"{g.name}-{p}" for g in plan.groups if group in plan.downstream[g.name] for p in range(g.partitions))
         self._downstream = plan.downstream[group.name]
+        beside = {agent.beside.name for agent in group.agents if agent.beside is not None}
+        self._beside = tuple((number, ONLY) for number, agent in enumerate(group.agents) if agent.table.name in beside)
         self._only_ours = {topic for topic in group.reads if _only_heard_by_its_speaker(plan, topic)}
         self._dedup = Dedup(store, self._base)
         self.rows = Rows(store, self._base, group.agents, cached=options.rows_cached)
@@ -210,7 +213,7 @@ class Task:
         known = self._dedup.known([item.id for item in read if item.id is not None])
         chunk = Chunk(self._plan, self.group, self.partition, self.head, self.rows, options=self._options, channels=self._channels)
         chunk.today = today
-        chunk.slots = self.rows.load(dict.fromkeys(place for item in read for place in item.places))
+        chunk.slots = self.rows.load(dict.fromkeys([*self._beside, *(place for item in read for place in item.places)]))
         latest = max(self.head.time, records[-1].order.at) if records else self.head.time  # they are in the order of time
         chunk.limit = min(horizon, self._limit(chunk.head.upstream))
         ticked = any(item.tick for item in read)
@@ -338,17 +341,22 @@ class Task:
     def _concerning(self, record: Record, what: Envelope[Message]) -> Read:
         """Its rows here, where its key says that they are here or somebody re-keyed it; and the groups that it must be re-keyed for."""
         route = self._routes.get(type(what.payload)) or self._route(type(what.payload))
-        forward: list[tuple[Group, bytes | None]] = []
+        forward: list[tuple[Group, int, bytes | None]] = []
         mine = record.topic == self.group.inbox
         if not mine:
             for group in route.groups:
-                key = getattr(what.payload, group.key) if group.partitions > 1 else ""
+                if group.partitions == 1 or type(what.payload) in group.everywhere:
+                    if group is self.group and group.partitions == 1:
+                        mine = True
+                    else:
+                        forward += [(group, p, record.key) for p in range(group.partitions)]
+                    continue
+                key = getattr(what.payload, group.key)
                 if group is self.group and (not key or record.key == key.encode()):
                     mine = True
-                elif group.partitions == 1:
-                    forward.append((group, record.key))
                 elif key:
-                    forward.append((group, key.encode()))
+                    raw = key.encode()
+                    forward.append((group, partition_of(raw, group.partitions), raw))
         if mine:
             return Read(what, route, self._places(route, what.payload), forward, id_key(what.event_id, what.at))
         if forward:
@@ -358,15 +366,25 @@ class Task:
     def _route(self, kind: type[Message]) -> Route:
         groups = self._plan.routes.get(kind, ())
         ears = tuple(n for n, agent in enumerate(self.group.agents) if kind in agent.hears)
-        route = self._routes[kind] = Route(groups, ears, self.group not in groups or groups[0] is self.group)
+        first = bool(groups) and groups[0] is self.group and (self.partition == 0 or kind not in self.group.everywhere)
+        route = self._routes[kind] = Route(groups, ears, self.group not in groups or first)
         return route
+
+    def _nobody_before(self, route: Route, what: Envelope[Message] | Unknown) -> bool:
+        """Of the groups that hear it, this is the first that it has a key for."""
+        if isinstance(what, Unknown):
+            return False
+        first = next((group for group in route.groups if _is_for(group, what.payload)), None)
+        return first is None or (first is self.group and (self.partition == 0 or type(what.payload) not in self.group.everywhere))
 
     def _places(self, route: Route, payload: Message) -> tuple[Place, ...]:
         """The rows here that it is about."""
         places: list[Place] = []
         for number in route.ears:
             agent = self.group.agents[number]
-            if agent.keys is not None:
+            if agent.table.one_row:
+                places.append((number, ONLY))
+            elif agent.keys is not None:
                 places += [(number, key) for key in agent.keys(payload)]
             elif key := getattr(payload, agent.table.key):
                 places.append((number, key))
@@ -385,13 +403,13 @@ class Task:
             text = f"timestamp: more than {hours} hours ahead of everything before it; if it is right, raise ORDERFLOW_CLOCK_JUMP_DAYS"
             chunk.write_letter(record, Failure("invalid", "Invalid", text, field="timestamp"), at)
             return "dead.invalid"
-        for group, key in item.forward:
-            chunk.outputs.append(rekeyed(record, group.inbox, 0 if key is None else partition_of(key, group.partitions), key))
+        for group, partition, key in item.forward:
+            chunk.outputs.append(rekeyed(record, group.inbox, partition, key))
         if item.id is None:
             return None
-        if what.at < at - self._options.lateness_ms and record.order.source == FED:
+        responsible = item.route.responsible or self._nobody_before(item.route, what)
+        if responsible and what.at < at - self._options.lateness_ms and record.order.source == FED:
             chunk.counts["late"] += 1
-        responsible = item.route.responsible
         if seen:
             outcome = "duplicate"
         elif item.route.ears and isinstance(what, Envelope):
@@ -404,6 +422,10 @@ class Task:
 def told(mark: bytes, at: Instant) -> tuple[str, Instant]:
     """What a tick says: which task upstream it is from, and how late it is there."""
     return mark.removesuffix(IDLE_MARK).decode(), IDLE if mark.endswith(IDLE_MARK) else at
+
+
+def _is_for(group: Group, payload: Message) -> bool:
+    return group.partitions == 1 or type(payload) in group.everywhere or bool(getattr(payload, group.key))
 
 
 def _only_heard_by_its_speaker(plan: Plan, topic: str) -> bool:

@@ -8,10 +8,11 @@ import msgspec
 
 from pipeline.log.record import Headers, Record
 from pipeline.problem import Problem
-from schemas.topics import DEAD_LETTERS, TOPICS
+from schemas.topics import DEAD_LETTERS, LATE, TOPICS
 
 _FIRST_PRINTABLE = 0x20
 _encode = msgspec.json.Encoder().encode
+_AS_THEY_CAME = frozenset({DEAD_LETTERS.name, LATE.name})
 _TOPICS = frozenset(topic.name for topic in TOPICS)
 
 
@@ -35,7 +36,7 @@ class Out:
             raise Problem(f"{folder}: not empty; nothing was started.", "Name a new folder with --out, or empty this one.")
 
     def write(self, record: Record) -> None:
-        """A bare envelope, as it was sent; a dead letter as a record line."""
+        """A bare envelope, as it was sent; a dead letter, or what came too late, as a record line."""
         if not is_public(record):
             return
         file = self._files.get(record.topic)
@@ -43,7 +44,7 @@ class Out:
             file = self._files[record.topic] = (self.folder / f"{record.topic}.jsonl").open(
                 "wb", buffering=0
             )  # a process that is killed has written what it told
-        file.write((letter_line(record) if record.topic == DEAD_LETTERS.name else record.value or b"null") + b"\n")
+        file.write((letter_line(record) if record.topic in _AS_THEY_CAME else record.value or b"null") + b"\n")
 
     def close(self) -> None:
         for file in self._files.values():

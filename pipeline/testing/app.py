@@ -11,9 +11,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar
 import msgspec
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from agents.orders import saga as saga_of
-from agents.standins import standins
-from pipeline.composition import levels
+from pipeline.composition import agents
 from pipeline.embedded import Embedded
 from pipeline.log.record import Record, header
 from pipeline.replay.feed import draft
@@ -21,7 +19,7 @@ from pipeline.settings import SECOND_MS, Settings, load
 from pipeline.testing.specs import NOON
 from schemas.codec import decode, encode, format_instant, parse_instant
 from schemas.message import Envelope, Instant, Message
-from schemas.topics import DEAD_LETTERS, TOPICS
+from schemas.topics import DEAD_LETTERS, LATE, TOPICS
 from tables.orders import Order
 
 M = TypeVar("M", bound=Message)
@@ -29,7 +27,7 @@ M = TypeVar("M", bound=Message)
 Fed: TypeAlias = Message | Envelope[Message] | Mapping[str, Any] | bytes | str
 """A message or an envelope; an event or a record as a dict; a line as it would stand in a file."""
 
-_ANNOUNCED = frozenset(topic.name for topic in TOPICS if topic is not DEAD_LETTERS)
+_ANNOUNCED = frozenset(topic.name for topic in TOPICS if topic not in {DEAD_LETTERS, LATE})
 
 
 class DeadLetter(NamedTuple):
@@ -110,14 +108,11 @@ class App:
         that a deadline of 15 minutes passes after 15 minutes. Raises Problem for a setting that cannot be.
         """
         found = load(_Given, services=services, saga=saga, **{"lateness_seconds": 0, **settings})
-        agents = saga_of(found.saga, found.timeouts())
-        if found.services == "standin":
-            agents += standins(levels() if stock is None else stock)
         self.emitted = Emitted()
         self.dead_letters: list[DeadLetter] = []
         self._runner = asyncio.Runner()
         self._fed = 0
-        self._pipeline = Embedded(agents, found.options())
+        self._pipeline = Embedded(agents(found, stock), found.options())
         self._pipeline.emitted.append(self._hear)
 
     def __enter__(self) -> Self:

@@ -1,10 +1,10 @@
 """All tasks of a plan over the log in this process, without a worker: for topics and options that a pipeline for files does not have."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.engine.options import Options
-from pipeline.engine.plan import Plan
+from pipeline.engine.plan import Group, Plan
 from pipeline.engine.task import Task
 from pipeline.log.memory import MemoryLog
 from pipeline.log.partitioner import partition_of
@@ -39,17 +39,22 @@ class Tasks:
             self._now, self._number = max(self._now, envelope.at), self._number + 1
             partition, order = partition_of(key.encode(), self.plan.topics[topic]), Order(self._now, FED, self._number)
             self.log.feed([Record(topic, partition, key.encode(), encode(envelope), (), envelope.at, order)])
-        for stage in self.plan.stages:
-            self.log.release([topic for group in stage for topic in group.inputs], LAST)
-            for task in self.tasks.values():
-                if task.group in stage:
-                    self._drain(task)
+        while sum([self._drained(stage) for stage in self.plan.stages]):  # what a stage tells itself comes next
+            pass
 
-    def _drain(self, task: Task) -> None:
+    def _drained(self, stage: Sequence[Group]) -> bool:
+        """Whether there was anything to do."""
+        self.log.release([topic for group in stage for topic in group.inputs], LAST)
+        return bool(sum([self._drain(task) for task in self.tasks.values() if task.group in stage]))
+
+    def _drain(self, task: Task) -> bool:
+        worked = False
         while records := self._merged(task):
+            worked = True
             work = task.work(records[: self._chunk])
             epoch = self.log.begin(task.transactional_id)
             task.done(work, self.log.commit(task.transactional_id, epoch, work.outbox, task.changelog))
+        return worked
 
     def _merged(self, task: Task) -> list[Record]:
         found = [record for tp in task.inputs for record in self.log.fetch(tp, task.head.offsets.get(tp.topic, 0), self._chunk)]

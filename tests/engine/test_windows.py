@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bench.spending import FIVE_MINUTES, PARTITIONS, THRESHOLD_CENTS, agents, topics
+from bench.spending import FIVE_MINUTES, GRACE_MS, PARTITIONS, THRESHOLD_CENTS, agents, topics
 from pipeline.engine.options import Options
 from pipeline.engine.plan import make_plan
 from pipeline.log.partitioner import partition_of
@@ -22,7 +22,7 @@ from tests.engine.tasks import Tasks
 
 LATENESS_MS = 30_000
 OPTIONS = Options(lateness_ms=LATENESS_MS)
-SIZE_MS, GRACE_MS = FIVE_MINUTES.size_ms, FIVE_MINUTES.grace_ms
+SIZE_MS = FIVE_MINUTES.size_ms
 CLOSES_MS = SIZE_MS + GRACE_MS + LATENESS_MS
 """After its start: when stream time is there, a window is closed."""
 START = FIVE_MINUTES.start(NOON)
@@ -109,7 +109,7 @@ OTHERS = tuple({partition_of(f"u-{user}".encode(), PARTITIONS): user for user in
 
 
 def open_panes(tasks: Tasks) -> dict[tuple[str, int], tuple[int, int]]:
-    return {(user, start - START): held for (_, user), row in tasks.rows("users").items() for start, held in row.panes}
+    return {(user, pane.start - START): (pane.total, pane.count) for (_, user), row in tasks.rows("users").items() for pane in row.panes}
 
 
 @given(payments(), st.sampled_from((1, 7, 1_000)))
@@ -137,6 +137,7 @@ def test_a_record_of_a_closed_window_is_ignored_and_counted(now_ms: int, late: i
     tasks = played([Paid(1, 1, 0, 500), Paid(2, 1, now_ms, 1), Paid(3, 1, SIZE_MS - 1, 500)])
     assert tasks.count("late.spending") == late
     assert open_panes(tasks).get(("u-1", 0)) == (None if late else (1_000, 2))
+    assert [dict(record.headers)["orderflow-late"] for record in tasks.said("late-events")] == [b"spending"] * late
     assert tasks.rows("orders")[partition_of(b"u-1", PARTITIONS), "o-3"].event_id == "e-3"
     assert tasks.count("input.applied") == 3
 
@@ -158,7 +159,8 @@ def test_an_empty_row_is_a_tombstone() -> None:
     tasks = played([Paid(1, 1, 0, 500), Paid(2, 1, CLOSES_MS + SIZE_MS, 700)])
     place = (partition_of(b"u-1", PARTITIONS), "u-1")
     tasks.feed("payments", [Paid(3, 1, 4 * CLOSES_MS, 1).event])
-    assert tasks.rows("users")[place].panes == ((START + 4 * CLOSES_MS // SIZE_MS * SIZE_MS, (1, 1)),)
+    (pane,) = tasks.rows("users")[place].panes
+    assert (pane.start, pane.total, pane.count) == (START + 4 * CLOSES_MS // SIZE_MS * SIZE_MS, 1, 1)
     other = next(user for user in OTHERS if partition_of(f"u-{user}".encode(), PARTITIONS) == place[0])
     tasks.feed("payments", [Paid(4, other, 9 * CLOSES_MS, 1).event])
     assert place not in tasks.rows("users")
@@ -168,7 +170,7 @@ def test_an_empty_row_is_a_tombstone() -> None:
     assert tasks.recovered("users") == tasks.rows("users")
     assert tasks.recovered("orders") == tasks.rows("orders")
     tasks.feed("payments", [Paid(5, 1, 9 * CLOSES_MS, 3).event])
-    assert [held for _, held in tasks.rows("users")[place].panes] == [(3, 1)]
+    assert [(pane.total, pane.count) for pane in tasks.rows("users")[place].panes] == [(3, 1)]
 
 
 @given(payments())
@@ -199,5 +201,5 @@ def test_topics_of_one_s_own_are_planned_as_ours_are() -> None:
     (group, intake) = PLAN.groups
     assert (group.reads, group.key, group.partitions) == (("payments",), "user_id", PARTITIONS)
     assert intake.reads == (PLAN.unread,)
-    assert set(PLAN.topics) == {"payments", "alerts", "dead-letter-queue", PLAN.unread, group.inbox, intake.inbox}
+    assert set(PLAN.topics) == {"payments", "alerts", "dead-letter-queue", "late-events", PLAN.unread, group.inbox, intake.inbox}
     assert PLAN.carrier[PaymentProcessed].name == "payments"

@@ -21,6 +21,7 @@ AS_AGREED = {
     "fraud.alerts": ("user_id", 3, "FraudAlertRaised HoldReleased"),
     "fraud.rules": ("rule_id", 1, "FraudRuleChanged"),
     "dead-letter-queue": ("", 1, ""),
+    "late-events": ("", 1, ""),
 }
 
 

@@ -1,0 +1,1 @@
+"""Fraud rules, against references that know no panes."""
