@@ -156,6 +156,15 @@ class WindowRule:
     _overs: dict[str, Callable[[Pane], bool]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
+    def reach_ms(self) -> int:
+        """What happened longer ago is of no matter; a session that goes on for longer is cut."""
+        match self.window:
+            case Sliding(size) | Tumbling(size) | Hopping(size):
+                return 2 * size
+            case Session(gap):
+                return 20 * gap
+
+    @property
     def of_money(self) -> bool:
         return self.aggregate not in {"count", "distinct"}
 
@@ -204,6 +213,11 @@ class SequenceRule:
     """What fits each step."""
     within_ms: int
     feed: str
+
+    @property
+    def reach_ms(self) -> int:
+        """What happened longer ago is of no matter."""
+        return self.within_ms
 
     def fits(self, payment: Payment) -> int:
         """A bit for each step that it fits."""

@@ -6,7 +6,7 @@ Protocol: KIP-98 (transactions), KIP-360 (epochs). Only `InitProducerId` fences 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -91,6 +91,25 @@ def record_of(read: ConsumerRecord[Any, Any]) -> Record:
     return Record(
         read.topic, read.partition, read.key, read.value, headers, max(read.timestamp, 0), Order(UNPLACED, source, 0), read.offset
     )
+
+
+async def read_through(kafka: Kafka, topics: Mapping[str, int], *, since: int = 0) -> AsyncGenerator[Record]:
+    """What is committed on these topics (with their partitions) now, from a timestamp on; partition by partition in order."""
+    reader = kafka.reader()
+    await reader.start()
+    try:
+        partitions = [KafkaPartition(topic, p) for topic, count in topics.items() for p in range(count)]
+        reader.assign(partitions)
+        ends = await reader.end_offsets(partitions)
+        for partition, found in (await reader.offsets_for_times(dict.fromkeys(partitions, since))).items():
+            reader.seek(partition, ends[partition] if found is None else found.offset)
+        left = list(partitions)
+        while left := [partition for partition in left if await reader.position(partition) < ends[partition]]:
+            for records in (await reader.getmany(*left, timeout_ms=200)).values():
+                for record in records:
+                    yield record_of(record)
+    finally:
+        await reader.stop()
 
 
 def _appended(record: Record) -> Appended:

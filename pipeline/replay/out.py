@@ -44,14 +44,14 @@ class Out:
             file = self._files[record.topic] = (self.folder / f"{record.topic}.jsonl").open(
                 "wb", buffering=0
             )  # a process that is killed has written what it told
-        file.write((letter_line(record) if record.topic in _AS_THEY_CAME else record.value or b"null") + b"\n")
+        file.write((record_line(record) if record.topic in _AS_THEY_CAME else record.value or b"null") + b"\n")
 
     def close(self) -> None:
         for file in self._files.values():
             file.close()
 
 
-def letter_line(record: Record) -> bytes:
+def record_line(record: Record) -> bytes:
     """`{"topic","key","value","headers","timestamp"}`; `key_base64`, `value_base64` for what is not UTF-8 text. Replay can read it."""
     line: dict[str, Any] = {"topic": record.topic}
     for name, raw in (("key", record.key), ("value", record.value)):

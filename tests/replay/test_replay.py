@@ -138,12 +138,13 @@ def test_what_is_written_does_not_depend_on_the_chunks(tmp_path: Path, services:
 
 
 def test_what_is_written_is_what_is_counted(tmp_path: Path) -> None:
-    """One line per event and per dead letter."""
+    """One line per event, per dead letter, and per event that came too late for its windows."""
     out = Out(tmp_path / "out")
     report = run(read(*STORY_FILES), how=How(hears=(out.write,)))
     out.close()
     lines = {path.stem: path.read_bytes().splitlines() for path in (tmp_path / "out").iterdir()}
     assert len(lines.pop("dead-letter-queue")) == sum(report.dead_letters.values())
+    assert [json.loads(line)["headers"]["orderflow-late"] for line in lines.pop("late-events")] == ["fraud"]
     assert sum(map(len, lines.values())) == sum(report.emitted.values())
     assert {json.loads(line)["metadata"]["source_service"] for each in lines.values() for line in each} == {"orderflow"}
 
