@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -145,10 +145,13 @@ class Stage:
             if not serving.cancelled():
                 serving.exception()
 
-    def process(self, folder: Path, *module: str, session_seconds: int = SHORT_SECONDS, **variables: object) -> subprocess.Popen[bytes]:
-        """`orderflow worker` as a process of its own, or this module; its words go to a file beside the folder."""
+    @contextmanager
+    def process(
+        self, folder: Path, *module: str, session_seconds: int = SHORT_SECONDS, **variables: object
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """`orderflow worker` as a process of its own, or this module; its words go to a file beside the folder. Gone after the block."""
         with folder.with_suffix(".log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", *(module or ("pipeline", "worker"))],
                 cwd=ROOT,
                 env=environment(self.given | {"data_dir": folder, "session_timeout_seconds": session_seconds})
@@ -156,6 +159,11 @@ class Stage:
                 stdout=log,
                 stderr=log,
             )
+            try:
+                yield process
+            finally:
+                process.kill()  # also one that stands still
+                process.wait()
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator["Watch"]:

@@ -16,6 +16,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
 from msgspec import structs
 
+from pipeline.composition import agents
+from pipeline.engine.plan import make_plan
 from pipeline.engine.task import Task
 from pipeline.log.topics import EVENTS
 from pipeline.settings import Settings
@@ -33,7 +35,7 @@ from tests.kafka.histories import Expected, expected, phases
 Names = Callable[[str], str]
 SMALL = 8
 """Records per chunk."""
-TASKS = 10
+TASKS = sum(group.partitions for group in make_plan(agents(Settings()), app="orders").groups)
 TRANSACTION_SECONDS = 2
 YEARS_MS = 10 * 365 * 24 * HOUR_MS
 FAR_DAYS = 36_500
