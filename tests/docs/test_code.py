@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from agents.fraud import read_rules
+from agents.fraud.rules import read_rule
 from pipeline.cli.app import app
 from tests.docs.blocks import Block, blocks
 from tests.docs.generated import ROOT, pages
@@ -56,7 +58,8 @@ def test_the_tests_of_the_pages_pass(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", CONSOLE, ids=lambda page: page.name)
 def test_the_commands_of_a_page_run(page: Path, elsewhere: Path) -> None:
-    """One after the other, in an empty folder: each ends with exit code 0; what is made by make is a target of it."""
+    """One after the other, beside the samples: each ends with exit code 0; what is made by make is a target of it."""
+    (elsewhere / "samples").symlink_to(ROOT / "samples")
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for block in blocks(page, "console"):
         for line in block.text.splitlines():
@@ -68,7 +71,7 @@ def test_the_commands_of_a_page_run(page: Path, elsewhere: Path) -> None:
             assert name == "orderflow", f"{block}: {line}"
             result = CliRunner().invoke(app, arguments)
             assert result.exit_code == 0, f"{block}: {line}\n{result.output}"
-    assert list(elsewhere.iterdir()) or "replay" not in page.name
+    assert len(list(elsewhere.iterdir())) > 1 or "replay" not in page.name
 
 
 def squeezed(text: str) -> list[str]:
@@ -86,8 +89,17 @@ def test_the_demo_ends_as_the_readme_shows(elsewhere: Path) -> None:
 
 @pytest.mark.parametrize("block", [block for page in pages() for block in blocks(page, "json")], ids=str)
 def test_json_is_json(block: Block) -> None:
-    """An ellipsis stands for what is left out, within strings only."""
-    assert isinstance(json.loads(block.text), dict)
+    """An ellipsis stands for what is left out, within strings only; a changed rule is one that is taken."""
+    said = json.loads(block.text)
+    assert isinstance(said, dict)
+    if said.get("event_type") == "FraudRuleChanged":
+        assert read_rule(said["payload"]["rule_id"], said["payload"]["version"], said["payload"]["rule"])
+
+
+@pytest.mark.parametrize("block", [block for page in pages() for block in blocks(page, "toml")], ids=str)
+def test_rules_are_taken_as_they_are_written(block: Block) -> None:
+    """Every example of a rules file is one."""
+    assert read_rules(block.text).rules
 
 
 @pytest.mark.parametrize("block", [block for page in pages() for block in blocks(page, "sh")], ids=str)
@@ -105,4 +117,4 @@ def test_a_command_that_needs_a_broker_exists(block: Block) -> None:
 def test_blocks_say_what_they_are() -> None:
     """So that each kind is run or compared; a picture in letters needs no language."""
     languages = {block.language for page in pages() for block in blocks(page)}
-    assert languages <= {"python", "console", "sh", "text", "json", "mermaid"}
+    assert languages <= {"python", "console", "sh", "text", "json", "mermaid", "toml"}
