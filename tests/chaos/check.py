@@ -23,7 +23,7 @@ from tests.chaos.cluster import GROUP, HEAD, Head, Raw, head_of, is_input
 from tests.chaos.expect import Expected
 from tests.chaos.history import PARTITIONS, Line, Place
 
-LETTERS = "dead-letter-queue"
+LETTERS, LATE = "dead-letter-queue", "late-events"
 SAID = "orderflow-said"
 ROW = b"rorders\0"
 ID_BYTES = 16
@@ -203,7 +203,7 @@ class Checker:
     def _all_said(self) -> Iterator[tuple[Raw, str, str, str]]:
         """Events and commands of the pipeline: record, id, type and order."""
         for tp, records in self.evidence.topics.items():
-            if tp.topic.endswith(("-changelog", "-inbox")) or tp.topic == LETTERS:
+            if tp.topic.endswith(("-changelog", "-inbox")) or tp.topic in {LETTERS, LATE}:
                 continue
             for raw in records:
                 if raw.header(SAID) is not None and raw.value is not None:

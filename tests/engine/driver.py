@@ -20,7 +20,7 @@ from pipeline.testing.specs import NOON
 from pipeline.worker.app import Steps, no_steps
 from schemas.codec import decode, encode
 from schemas.message import Envelope, Message
-from schemas.topics import DEAD_LETTERS, TOPICS
+from schemas.topics import DEAD_LETTERS, LATE, TOPICS
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -29,7 +29,7 @@ HOUR_MS = 60 * MINUTE_MS
 Line: TypeAlias = bytes | Draft
 SAGA = saga("orchestrated")
 OPTIONS = Options()
-_PUBLIC = frozenset(topic.name for topic in TOPICS) - {DEAD_LETTERS.name}
+_PUBLIC = frozenset(topic.name for topic in TOPICS) - {DEAD_LETTERS.name, LATE.name}
 _bytes_of = msgspec.msgpack.Encoder().encode
 
 

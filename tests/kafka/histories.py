@@ -15,11 +15,11 @@ from pipeline.settings import Settings
 from schemas.codec import Bad, decode
 from schemas.message import Envelope, Message
 from schemas.orders import OrderCreated
-from schemas.topics import DEAD_LETTERS, FRAUD_ALERTS, PAYMENT_EVENTS, TOPICS
+from schemas.topics import DEAD_LETTERS, FRAUD_ALERTS, LATE, PAYMENT_EVENTS, TOPICS
 from tests.agents.words import CANCELLED, CREATED, DECLINED, DELIVERED, NOT_SHIPPED, PAID, REFUNDED, RELEASED, RESERVED, SCHEDULED, SHORTAGE
 from tests.engine.driver import line
 
-PUBLIC = frozenset(topic.name for topic in TOPICS) - {DEAD_LETTERS.name}
+PUBLIC = frozenset(topic.name for topic in TOPICS) - {DEAD_LETTERS.name, LATE.name}
 REKEYED = frozenset({PAYMENT_EVENTS.name, FRAUD_ALERTS.name})
 """Their records come to the orders by way of an inbox."""
 ORDERS = 36
