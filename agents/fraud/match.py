@@ -38,9 +38,10 @@ class Applying:
                 if value is not None:
                     mark = None if rule.of is None else getattr(payment, rule.of) or currency
                     self._window(rule, unit, Kept((single(at, event_id, value, mark),)), horizon, payment.order_id)
+        about = (payment.order_id, text(minor, currency), currency)
         for sequence in self._rules.sequences[type(payment)]:
             if fits := sequence.fits(payment):
-                self._sequence(sequence, Mark(at, event_id, fits, (payment.order_id, text(minor, currency), currency)), horizon)
+                self._sequence(sequence, Mark(at, event_id, fits, about), horizon)
         return self._after(self._newest)
 
     def _worth(self, rule: WindowRule, minor: int, currency: str, at: Instant) -> tuple[int | None, str]:
@@ -110,7 +111,7 @@ class Applying:
             return Kept(panes, rule.window.remembered(kept.raised, panes, now))
         over = rule.over(unit)
         for crossing in rule.window.closed(kept.panes, kept.closed, now):
-            if over(crossing.holds):
+            if over((crossing.holds,)):
                 self.alerts.append(self._crossed(rule, crossing, unit, ""))
         return Kept(panes, (), max(kept.closed, now))
 

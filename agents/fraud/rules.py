@@ -17,7 +17,7 @@ from msgspec import Struct
 from schemas.message import Instant, Invalid
 from schemas.money import LARGEST_MINOR, digits, text
 from schemas.payments import PaymentFailed, PaymentProcessed
-from tables.windows import Hopping, Pane, Session, Sliding, Step, Tumbling, WindowKind, distinct
+from tables.windows import Hopping, Pane, Panes, Session, Sliding, Step, Tumbling, WindowKind, distinct, joined
 
 Payment: TypeAlias = PaymentProcessed | PaymentFailed
 KINDS: dict[str, type[Payment]] = {kind.wire.name: kind for kind in (PaymentProcessed, PaymentFailed)}
@@ -153,7 +153,7 @@ class WindowRule:
     convert_to: str
     feed: str
     """Names the state: a rule whose limit or action changes goes on with the windows it has."""
-    _overs: dict[str, Callable[[Pane], bool]] = field(default_factory=dict, compare=False, repr=False)
+    _overs: dict[str, Callable[[Panes], bool]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def reach_ms(self) -> int:
@@ -168,21 +168,21 @@ class WindowRule:
     def of_money(self) -> bool:
         return self.aggregate not in {"count", "distinct"}
 
-    def over(self, currency: str) -> Callable[[Pane], bool]:
+    def over(self, currency: str) -> Callable[[Panes], bool]:
         """Whether a window of this currency (empty: it is not about money) is over the limit."""
         found = self._overs.get(currency)
         if found is None:
             found = self._overs[currency] = self._make_over(currency)
         return found
 
-    def _make_over(self, currency: str) -> Callable[[Pane], bool]:
+    def _make_over(self, currency: str) -> Callable[[Panes], bool]:
         top, bottom = (self.limit.scaleb(digits(currency)) if currency else self.limit).as_integer_ratio()
         having, word, value = self.having, self.word, _VALUES[self.aggregate]
 
-        def over(pane: Pane) -> bool:
-            if pane.count < having:
+        def over(panes: Panes) -> bool:
+            if having > 1 and sum([pane.count for pane in panes]) < having:
                 return False
-            number, parts = value(pane)
+            number, parts = value(panes)
             number, limit = number * bottom, top * parts
             if word == "above":
                 return number > limit
@@ -194,7 +194,7 @@ class WindowRule:
 
     def value(self, pane: Pane, currency: str) -> str:
         """As it is told: an amount with all the digits of its currency, an average rounded to them."""
-        number, parts = _VALUES[self.aggregate](pane)
+        number, parts = _VALUES[self.aggregate]((pane,))
         return text(round(Fraction(number, parts)), currency) if currency else str(number)
 
     def threshold(self, currency: str) -> str:
@@ -227,14 +227,15 @@ class SequenceRule:
 
 Rule: TypeAlias = WindowRule | SequenceRule
 
-_VALUES: dict[str, Callable[[Pane], tuple[int, int]]] = {
-    "sum": lambda pane: (pane.total, 1),
-    "count": lambda pane: (pane.count, 1),
-    "avg": lambda pane: (pane.total, pane.count),
-    "min": lambda pane: (pane.least, 1),
-    "max": lambda pane: (pane.most, 1),
-    "distinct": lambda pane: (distinct(pane.marks), 1),
+_VALUES: dict[str, Callable[[Panes], tuple[int, int]]] = {
+    "sum": lambda panes: (sum([pane.total for pane in panes]), 1),
+    "count": lambda panes: (sum([pane.count for pane in panes]), 1),
+    "avg": lambda panes: (sum([pane.total for pane in panes]), sum([pane.count for pane in panes])),
+    "min": lambda panes: (min([pane.least for pane in panes]), 1),
+    "max": lambda panes: (max([pane.most for pane in panes]), 1),
+    "distinct": lambda panes: (distinct(joined(panes).marks), 1),
 }
+"""As a fraction: only what an aggregate needs is added up."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,10 @@ class RuleSet:
             kind: tuple(rule for rule in self.rules if isinstance(rule, SequenceRule) and any(on is kind for on, _ in rule.marks))
             for kind in KINDS.values()
         }
+
+    @property
+    def converting(self) -> tuple[WindowRule, ...]:
+        return tuple(rule for rule in self.rules if isinstance(rule, WindowRule) and rule.convert_to)
 
     @cached_property
     def by_feed(self) -> dict[str, Rule]:

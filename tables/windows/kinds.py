@@ -19,8 +19,8 @@ SLICES = MOST_PANES - _NEWEST - 2
 
 _start = attrgetter("start")
 _last = attrgetter("last")
-Over: TypeAlias = Callable[[Pane], bool]
-"""Whether what a window holds is over the limit."""
+Over: TypeAlias = Callable[[Panes], bool]
+"""Whether what a window holds, in one pane or in several, is over the limit."""
 
 
 class Crossing(NamedTuple):
@@ -50,7 +50,7 @@ class Tumbling(Struct, frozen=True, tag="tumbling", tag_field="kind"):
         if start in raised:
             return []
         holds = panes[bisect_left(panes, start, key=_start)]
-        return [Crossing(start, start + self.size_ms, holds)] if over(holds) else []
+        return [Crossing(start, start + self.size_ms, holds)] if over((holds,)) else []
 
     def expires(self, pane: Pane) -> Instant:
         """When nothing on time can change it, or what it is part of."""
@@ -90,7 +90,7 @@ class Hopping(Struct, frozen=True, tag="hopping", tag_field="kind"):
         return [
             crossing
             for crossing in self._holding(panes, range(at - at % self.every_ms, at - self.size_ms, -self.every_ms))
-            if crossing.start not in raised and over(crossing.holds)
+            if crossing.start not in raised and over((crossing.holds,))
         ][::-1]
 
     def _holding(self, panes: Panes, starts: range) -> Iterator[Crossing]:
@@ -182,7 +182,7 @@ class Sliding(Struct, frozen=True, tag="sliding", tag_field="kind"):
                 return []
             if len(panes) > 1 and self._reached(panes, len(panes) - 1) and over(self._holds(panes, len(panes) - 2)):
                 return []
-            return [Crossing(start, new.last + 1, holds)]
+            return [Crossing(start, new.last + 1, joined(holds))]
         return [crossing for crossing in self._run_starts(before, panes, new, over) if crossing.start not in raised]
 
     def _run_starts(self, before: Panes, panes: Panes, new: Pane, over: Over) -> list[Crossing]:
@@ -198,7 +198,7 @@ class Sliding(Struct, frozen=True, tag="sliding", tag_field="kind"):
                     found.append(begun)
                 begun, known = None, False
             if over(holds):
-                begun = begun or Crossing(panes[i].last - self.size_ms, panes[i].last + 1, holds)
+                begun = begun or Crossing(panes[i].last - self.size_ms, panes[i].last + 1, joined(holds))
                 known = known or (i > place and over(self._holds(before, i - 1 - (len(panes) - len(before) - 1))))
             if panes[i].last >= new.last + self.size_ms:
                 break  # nothing from here on has changed
@@ -210,13 +210,9 @@ class Sliding(Struct, frozen=True, tag="sliding", tag_field="kind"):
         """The event before is in its window."""
         return i > 0 and panes[i - 1].last > panes[i].last - self.size_ms
 
-    def _holds(self, panes: Panes, i: int) -> Pane:
+    def _holds(self, panes: Panes, i: int) -> Panes:
         """What the window that ends with the pane at `i` holds."""
-        out = panes[i].last - self.size_ms
-        first = i
-        while first > 0 and panes[first - 1].last > out:
-            first -= 1
-        return joined(panes[first : i + 1])
+        return panes[bisect_right(panes, panes[i].last - self.size_ms, 0, i, key=_last) : i + 1]
 
     def expires(self, pane: Pane) -> Instant:
         return pane.last + 2 * self.size_ms
@@ -251,7 +247,7 @@ class Session(Struct, frozen=True, tag="session", tag_field="kind"):
     def crossings(self, _before: Panes, panes: Panes, new: Pane, over: Over, raised: Collection[Instant]) -> list[Crossing]:
         """`raised`: where the sessions that were raised began then; one that is joined to such a one was raised, too."""
         holds = panes[bisect_right(panes, new.start, key=_start) - 1]
-        if any(holds.start <= start <= holds.last for start in raised) or not over(holds):
+        if any(holds.start <= start <= holds.last for start in raised) or not over((holds,)):
             return []
         return [Crossing(holds.start, holds.last + self.gap_ms + 1, holds)]
 

@@ -68,9 +68,9 @@ def test_a_limit_is_exact(cents: list[int], limit: int) -> None:
         amount = Decimal(limit).scaleb(-2)
         for word, holds in (("above", value > limit), ("below", value < limit)):
             rule = windowed(aggregate=f'"{aggregate}"', **{"above": "-", word: f'"{amount}"'})
-            assert rule.over("USD")(pane(*cents)) == holds
+            assert rule.over("USD")((pane(*cents),)) == holds
         if limit > 1:
-            assert windowed(aggregate='"count"', above=str(limit)).over("")(pane(*cents)) == (len(cents) > limit)
+            assert windowed(aggregate='"count"', above=str(limit)).over("")((pane(*cents),)) == (len(cents) > limit)
 
 
 @pytest.mark.parametrize(("currency", "value", "limit"), [("USD", "12.35", "10.00"), ("JPY", "1235", "10"), ("BHD", "1.235", "10.000")])

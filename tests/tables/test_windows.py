@@ -8,7 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.message import Instant
-from tables.windows import EXACT, MOST_IDS, Crossing, Hopping, Pane, Session, Sliding, Tumbling, WindowKind, distinct, join, joined, single
+from tables.windows import (
+    EXACT,
+    MOST_IDS,
+    Crossing,
+    Hopping,
+    Pane,
+    Panes,
+    Session,
+    Sliding,
+    Tumbling,
+    WindowKind,
+    distinct,
+    join,
+    joined,
+    single,
+)
 from tables.windows.kinds import MOST_PANES
 
 LATENESS = 15
@@ -67,7 +82,7 @@ class Played:
     """A window kind over a history, with what it raised and what it closed on the way."""
 
     def __init__(
-        self, window: WindowKind, over: Callable[[Pane], bool] = lambda pane: pane.total > LIMIT, *, lateness: int = LATENESS
+        self, window: WindowKind, over: Callable[[Panes], bool] = lambda panes: joined(panes).total > LIMIT, *, lateness: int = LATENESS
     ) -> None:
         self.window, self.over, self.lateness = window, over, lateness
         self.panes: tuple[Pane, ...] = ()
@@ -139,9 +154,11 @@ def test_a_sliding_window_is_raised_where_a_run_begins(window: Sliding, events: 
         for run in runs(sorted(events[: i + 1], key=lambda e: e.at)):
             if not before & {e.id for e in run} and run[0].at not in {at for at, _ in expected}:
                 expected.append((run[0].at, event.id))
-    judge: Callable[[Pane], bool] = (
-        (lambda pane: pane.total > LIMIT) if what == "sum" else (lambda pane: pane.count > 1 and pane.total > 3 * pane.count)
-    )
+
+    def judge(panes: Panes) -> bool:
+        held = joined(panes)
+        return held.total > LIMIT if what == "sum" else held.count > 1 and held.total > 3 * held.count
+
     assert [(each.end - 1, cause) for each, cause in Played(window, judge).play(events).crossings] == expected
 
 

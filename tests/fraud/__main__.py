@@ -1,0 +1,80 @@
+"""`python -m tests.fraud`: very many payments through the shipped rules, against brute force; in this process, or on Kafka with kills."""
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from pipeline.composition import rules
+from pipeline.settings import Settings
+from pipeline.testing.specs import NOON
+from pipeline.whatif import Found, outcome
+from schemas.codec import encode, parse_instant
+from tests.fraud.reference import LATENESS, Alert, Naive, Paid
+from tests.fraud.test_against_reference import envelope
+
+SAY = Console(highlight=False, soft_wrap=True).print
+USERS_PER = 40
+"""Payments for each user."""
+CENTS = (50, 99, 150, 2_500, 9_900, 50_000, 50_001, 99_000, 120_000, 400_000)
+
+
+def payments(count: int, seed: int) -> Iterator[Paid]:
+    """Users pay in bursts, as people do, at about 100 payments a second in all; a few come late, twice, or fail."""
+    rng = random.Random(seed)
+    now = 2 * LATENESS
+    users = max(1, count // USERS_PER)
+    busy: list[int] = []
+    for number in range(count):
+        now += rng.randrange(20)
+        if not busy or rng.random() < 0.02:
+            busy.append(rng.randrange(users))
+            del busy[:-50]
+        late = rng.choice((0,) * 18 + (rng.randrange(LATENESS), rng.randrange(3 * LATENESS)))
+        paid = Paid(number, rng.choice(busy), now - late, rng.choice(CENTS), rng.choice(("USD", "USD", "EUR")), rng.random() < 0.15)
+        yield paid
+        if rng.random() < 0.01:
+            yield paid
+
+
+def key(alert: Alert) -> tuple[str, int, int, str]:
+    return alert.rule, alert.user, alert.start, alert.value
+
+
+def ours(found: Found) -> tuple[str, int, int, str]:
+    return found.rule, int(found.user_id[2:]), parse_instant(found.window_start) - NOON, found.value
+
+
+def compare(count: int, seed: int) -> bool:
+    """In this process. Whether all alerts are the same."""
+    began = time.monotonic()
+    expected = Naive().play(payments(count, seed))
+    must = {key(alert) for alert in expected.alerts}
+    SAY(f"{count:,} payments: brute force finds {len(must):,} alerts, {len(expected.late):,} too late ({time.monotonic() - began:.0f} s)")
+    with TemporaryDirectory(prefix="orderflow-fraud-") as folder:
+        path = Path(folder) / "payments.jsonl"
+        with path.open("wb") as file:
+            for paid in payments(count, seed):
+                file.write(encode(envelope(paid)) + b"\n")
+        began = time.monotonic()
+        is_ = {ours(found) for found in outcome([str(path)], Settings(), None, with_orders=False).alerts}
+        seconds = time.monotonic() - began
+    SAY(
+        f"ours finds {len(is_):,}: {len(must - is_)} missing, {len(is_ - must)} too many ({seconds:.0f} s, {count / seconds:,.0f} a second)"
+    )
+    by_rule = {rule.id: sum(alert[0] == rule.id for alert in is_) for rule in rules(None).rules}
+    SAY(", ".join(f"{rule} {number:,}" for rule, number in by_rule.items()))
+    return must == is_
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--payments", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    sys.exit(0 if compare(given.payments, given.seed) else 1)
