@@ -76,7 +76,8 @@ class Agent(Generic[R]):
     answers_after_ms: int = 0
     """Event time between what is heard and what is said (the stand-in services)."""
     closes: Callable[[Envelope[Any]], Instant] | None = None
-    """For windows: when what a message belongs to closes. One that the watermark has passed is late: ignored, and counted."""
+    """For windows: when what a message belongs to closes. One that the watermark has passed is late: ignored, counted, and told apart.
+    Such an agent decides and folds with the watermark, its last argument: nothing that is on time is older."""
     beside: AnyTable | None = None
     """A table of one row per partition that an agent of the same partitions writes: decided and folded with what that says now."""
     patience_ms: int = 15 * MINUTE_MS

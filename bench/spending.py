@@ -64,7 +64,7 @@ def _remember(_order: PaidOrder, _heard: Envelope[Message]) -> Says:
     return ()
 
 
-def _spent(user: Spending, heard: Envelope[Message]) -> Spending:
+def _spent(user: Spending, heard: Envelope[Message], _watermark: Instant) -> Spending:
     payment = heard.payload
     if isinstance(payment, PaymentProcessed):
         cents, at = payment.amount_minor("USD"), heard.at
@@ -74,8 +74,8 @@ def _spent(user: Spending, heard: Envelope[Message]) -> Spending:
     return user
 
 
-def _watch(*, every: bool) -> Callable[[Spending, Envelope[Message]], Says]:
-    def decide(user: Spending, heard: Envelope[Message]) -> Says:
+def _watch(*, every: bool) -> Callable[[Spending, Envelope[Message], Instant], Says]:
+    def decide(user: Spending, heard: Envelope[Message], _watermark: Instant) -> Says:
         payment = heard.payload
         if not isinstance(payment, PaymentProcessed):
             return ()

@@ -13,7 +13,7 @@ from agents.orders import saga
 from agents.standins import standins
 from pipeline.embedded import Embedded
 from pipeline.problem import Problem
-from pipeline.settings import SECOND_MS, Settings
+from pipeline.settings import Settings
 from pipeline.worker.app import Steps, no_steps
 
 _SAMPLES = Path(__file__).parents[1] / "samples"
@@ -26,7 +26,7 @@ def agents(settings: Settings, stock: Mapping[str, int] | None = None) -> tuple[
     """Who decides. `stock` is what the stand-in stock begins with; without it, the levels of the samples."""
     return (
         *saga(settings.saga, settings.timeouts()),
-        *fraud(rules(settings.rules), settings.lateness_seconds * SECOND_MS),
+        *fraud(rules(settings.rules)),
         *(standins(levels() if stock is None else stock) if settings.services == "standin" else ()),
     )
 

@@ -192,9 +192,16 @@ def history(settings: Settings, base: Path | None, new: Path, since: Instant) ->
     topics = {topic.name: topic.partitions for topic in (ORDER_EVENTS, PAYMENT_EVENTS, INVENTORY_EVENTS, SHIPPING_EVENTS)}
 
     async def read() -> list[tuple[int, bytes]]:
+        """Each line with the time that its partition has come to: what was out of order in it stays so."""
         await reach_of(kafka)
+        times: dict[tuple[str, int], int] = {}
+        found: list[tuple[int, bytes]] = []
         async with aclosing(read_through(kafka, topics, since=max(0, start))) as records:
-            return [(record.timestamp, record_line(record)) async for record in records]
+            async for record in records:
+                place = record.topic, record.partition
+                times[place] = max(times.get(place, 0), record.timestamp)
+                found.append((times[place], record_line(record)))
+        return found
 
     with TemporaryDirectory(prefix="orderflow-whatif-") as folder:
         path = Path(folder) / "history.jsonl"
@@ -205,11 +212,7 @@ def history(settings: Settings, base: Path | None, new: Path, since: Instant) ->
 def outcome(files: Sequence[str], settings: Settings, path: Path | None, *, with_orders: bool) -> Outcome:
     """One run with one set of rules. Where no rule acts on orders, orders are left out: fraud hears payments alone."""
     given = settings.model_copy(update={"rules": path, "services": "recorded"})
-    pipeline = (
-        embedded(given, folder=None)
-        if with_orders
-        else Embedded(fraud(rules(path), given.lateness_seconds * SECOND_MS), given.options(), app=given.group)
-    )
+    pipeline = embedded(given, folder=None) if with_orders else Embedded(fraud(rules(path)), given.options(), app=given.group)
     found = Outcome([], {}, {}, {}, {})
     payments: Counter[str] = Counter()
     captured: Counter[str] = Counter()

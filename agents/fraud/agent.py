@@ -7,9 +7,9 @@ from agents.agent import Agent, AnyAgent, Deadline, Decision, Ignored, Repeated
 from agents.fraud.match import Applying
 from agents.fraud.rules import RuleSet, read_rule
 from schemas.fraud import FraudAlertRaised, FraudRuleChanged
-from schemas.message import SOURCE, Due, Envelope, Message
+from schemas.message import SOURCE, Due, Envelope, Instant, Message
 from schemas.payments import PaymentFailed, PaymentProcessed
-from tables.activity import ALERTS, RULES, USERS, Activity, Changes, counted
+from tables.activity import ACTIVITY, ALERTS, RULES, USERS, Activity, Changes, counted
 from tables.table import Table
 
 
@@ -19,6 +19,7 @@ class _Came(NamedTuple):
     row: Activity
     heard: Envelope[Message]
     changes: Changes
+    watermark: Instant
     after: Activity
     alerts: Sequence[FraudAlertRaised]
 
@@ -26,20 +27,20 @@ class _Came(NamedTuple):
 class _Fraud:
     """The rules that hold now. Pure: what it keeps between calls could be thrown away at any time."""
 
-    def __init__(self, rules: RuleSet, lateness_ms: int) -> None:
-        self._base, self._lateness_ms = rules, lateness_ms
+    def __init__(self, rules: RuleSet) -> None:
+        self._base = rules
         self._changes, self._rules = Changes(), rules
         self._came: _Came | None = None
 
-    def decide(self, row: Activity, heard: Envelope[Message], changes: Changes) -> Decision:
-        return self._work(row, heard, changes).alerts
+    def decide(self, row: Activity, heard: Envelope[Message], changes: Changes, watermark: Instant) -> Decision:
+        return self._work(row, heard, changes, watermark).alerts
 
-    def evolve(self, row: Activity, heard: Envelope[Message], changes: Changes) -> Activity:
-        return row if isinstance(heard.payload, FraudAlertRaised) else self._work(row, heard, changes).after
+    def evolve(self, row: Activity, heard: Envelope[Message], changes: Changes, watermark: Instant) -> Activity:
+        return row if isinstance(heard.payload, FraudAlertRaised) else self._work(row, heard, changes, watermark).after
 
-    def _work(self, row: Activity, heard: Envelope[Message], changes: Changes) -> _Came:
+    def _work(self, row: Activity, heard: Envelope[Message], changes: Changes, watermark: Instant) -> _Came:
         came = self._came
-        if came is not None and came.row is row and came.heard is heard and came.changes is changes:
+        if came is not None and came.row is row and came.heard is heard and came.changes is changes and came.watermark == watermark:
             return came
         if changes is not self._changes:
             self._rules = self._base.changed({
@@ -50,13 +51,13 @@ class _Fraud:
         match heard.payload:
             case PaymentProcessed() | PaymentFailed() as payment:
                 work = Applying(self._rules, row, payment.user_id)
-                after = work.payment(heard.at, heard.event_id, payment, self._lateness_ms)
+                after = work.payment(heard.at, heard.event_id, payment, watermark)
             case Due(key=user_id):
                 work = Applying(self._rules, row, user_id)
                 after = work.passed(heard.at)
             case _:
                 raise TypeError(f"fraud does not hear {type(heard.payload).__name__}")
-        self._came = _Came(row, heard, changes, after, work.alerts)
+        self._came = _Came(row, heard, changes, watermark, after, work.alerts)
         return self._came
 
 
@@ -78,17 +79,17 @@ def _wakes(row: Activity) -> Deadline | None:
     return None if row.wakes is None else Deadline(row.wakes, "window")
 
 
-def fraud(rules: RuleSet, lateness_ms: int) -> tuple[AnyAgent, ...]:
+def fraud(rules: RuleSet) -> tuple[AnyAgent, ...]:
     """The agents for one set of rules; what-if is this call, twice."""
-    work = _Fraud(rules, lateness_ms)
+    work = _Fraud(rules)
     activity = Table(
-        name="activity",
+        name=ACTIVITY,
         row=Activity,
         key="user_id",
         partitions=USERS,
         evolve=work.evolve,
         initial=lambda _key: Activity(),
-        empty=lambda row: not row.windows and not row.sequences,
+        empty=lambda row: not row.windows and not row.sequences and not row.unrated,
         counted=counted,
     )
     return (

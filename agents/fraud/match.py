@@ -27,10 +27,9 @@ class Applying:
 
     # --- a payment
 
-    def payment(self, at: Instant, event_id: str, payment: Payment, lateness_ms: int) -> Activity:
-        """Nothing is late here: whoever is has been turned away."""
+    def payment(self, at: Instant, event_id: str, payment: Payment, horizon: Instant) -> Activity:
+        """Nothing older than `horizon` comes any more: it has been turned away."""
         self._newest = max(self._newest, at)
-        horizon = self._newest - lateness_ms
         minor, currency = payment.amount_minor(USUAL), payment.currency or USUAL
         for rule in self._rules.windows[type(payment)]:
             if rule.where is None or rule.where.fits(payment):

@@ -6,7 +6,7 @@ It reads committed rows and writes only itself. What comes of it is visible when
 from collections import Counter
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import structs
@@ -21,7 +21,7 @@ from pipeline.log.partitioner import partition_of
 from pipeline.log.record import FED, Order, Record
 from schemas.codec import decode, encode
 from schemas.message import SOURCE, Due, Envelope, Instant, Invalid, Message, due_id, follow
-from tables.table import ONLY, Row
+from tables.table import ONLY
 
 Came: TypeAlias = tuple[str, Failure | None]
 """What a record came to, and why it failed if it did."""
@@ -73,8 +73,7 @@ class Chunk:
         self._source = 1 + group.first_task + partition
         self._primary = group is plan.groups[0]
         self.head = Head(head.incarnation, head.chunk + 1, head.time, head.said, head.changelog_end, dict(head.offsets))
-        self.head.upstream, self.head.told = dict(head.upstream), head.told
-        self.watermark: Instant = -1
+        self.head.upstream, self.head.told, self.head.closed = dict(head.upstream), head.told, head.closed
         self.today: Instant = -1
         self.limit: Instant = IDLE
         """No deadline passes beyond it: so late it is in what is still to be read, here or upstream."""
@@ -174,7 +173,7 @@ class Chunk:
                 if slot.due is not None and slot.due <= heard.at and self._agents[number].closes is None:  # windows close by the watermark
                     self._pass_own_deadlines(place, slot, min(heard.at, self.limit), at)
             agent = self._agents[number]
-            too_late = agent.closes is not None and agent.closes(heard) <= self.watermark
+            too_late = agent.closes is not None and agent.closes(heard) <= self.head.closed
             outcome, failure = self._side_track(record, agent, at) if too_late else self._ask(number, own, heard, at)
             if outcome == "parked":
                 outcome, failure = self._park(own[0], record, at)
@@ -194,7 +193,7 @@ class Chunk:
         agent = self._agents[number]
         try:
             if agent.keys is None:
-                decision = agent.decide(self.slots[places[0]].row, heard, *self._beside(agent))
+                decision = agent.decide(self.slots[places[0]].row, heard, *self._besides(agent))
             else:
                 decision = agent.decide({place[1]: self.slots[place].row for place in places}, heard)
         except Unexpected as error:
@@ -210,20 +209,19 @@ class Chunk:
             return _CAME[type(decision)]
         return self._apply(agent, places, heard, decision, at)
 
-    def _beside(self, agent: AnyAgent) -> tuple[Row, ...]:
-        """The row that this agent decides with, as it is now; nothing where it has none."""
-        if agent.beside is None:
-            return ()
-        return (self.slots[self._numbers[agent.beside.name], ONLY].row,)
+    def _besides(self, agent: AnyAgent) -> tuple[Any, ...]:
+        """What this agent decides with, besides row and message: the row beside its own as it is now, and the watermark."""
+        more: tuple[Any, ...] = () if agent.beside is None else (self.slots[self._numbers[agent.beside.name], ONLY].row,)
+        return more if agent.closes is None else (*more, self.head.closed)
 
     def _fold(self, agent: AnyAgent, places: Sequence[Place], heard: Envelope[Message], said: Sequence[Envelope[Message]]) -> None:
         """Fold what was heard, and said because of it, into the rows."""
-        evolve, beside = agent.table.evolve, self._beside(agent)
+        evolve, besides = agent.table.evolve, self._besides(agent)
         for place in places:
             slot = self.slots[place]
-            row = evolve(slot.row, heard, *beside)
+            row = evolve(slot.row, heard, *besides)
             for envelope in said:
-                row = evolve(row, envelope, *beside)
+                row = evolve(row, envelope, *besides)
             slot.row = row
             self._change(place, slot)
 

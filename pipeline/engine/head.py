@@ -28,6 +28,8 @@ class Head(msgspec.Struct, array_like=True):
     """The stream time that it last told those that hear it."""
     sums: dict[str, int] = {}
     """Over all rows: `rows.` per table, and what its table counts, under its name. Those that are 0 are left out."""
+    closed: Instant = -1
+    """The watermark has been here: windows that end by then are closed, and stay so, whatever is heard of those upstream later."""
 
 
 IDLE = 1 << 62

@@ -227,7 +227,9 @@ class Task:
                 name, late = told(item.tick, record.timestamp)
                 head.upstream[name] = late
                 chunk.limit = min(horizon, self._limit(head.upstream))
-            watermark = chunk.watermark = (min(now, record.timestamp, chunk.limit) if gated else now) - lateness_ms
+            passed = (min(now, chunk.limit) if gated else now) - lateness_ms
+            head.closed = max(head.closed, passed)
+            watermark = min(passed, record.timestamp - lateness_ms) if gated else passed
             if not chunk.quiet(watermark) and not chunk.pass_deadlines(watermark):
                 break
             # at the record's own place in time: what the group tells itself comes after later records of its slice, however long that is

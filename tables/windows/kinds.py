@@ -24,7 +24,7 @@ Over: TypeAlias = Callable[[Panes], bool]
 
 
 class Crossing(NamedTuple):
-    """A window that is over the limit now, and was not before. Half open: the start belongs to it, the end does not."""
+    """A window that is over the limit now, and was not before. The end does not belong to it; the start does, but not to a sliding one."""
 
     start: Instant
     end: Instant

@@ -3,6 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
+from agents.fraud import fraud
+from pipeline.composition import rules
 from pipeline.engine.head import IDLE
 from pipeline.engine.options import Options
 from pipeline.engine.plan import make_plan
@@ -12,9 +14,10 @@ from pipeline.log.record import FED, UNPLACED, Headers, Order, Record
 from pipeline.stores.memory import MemoryStore
 from pipeline.testing.specs import NOON
 from schemas.codec import decode
+from schemas.fraud import FraudAlertRaised
 from schemas.message import Envelope
 from schemas.notifications import NotificationRequested
-from tests.agents.words import ADDED, CREATED
+from tests.agents.words import ADDED, CREATED, PAID
 from tests.engine.agents import SLEEPER
 from tests.engine.driver import HOUR_MS, MINUTE_MS, SECOND_MS, line, told
 
@@ -291,3 +294,46 @@ def test_the_first_event_is_not_believed_whatever_it_says() -> None:
     alone.work(alone.created(2 * JUMP_MS), today_ms=0)
     assert alone.counts() == {"input.dead.invalid": 1}
     assert alone.task.head.time < NOON
+
+
+# --- Windows. --------------------------------------------------------------------------------------------------------
+
+
+class Paying(Alone):
+    """A task of the fraud rules, which hears one customer's payments in its inbox."""
+
+    def __init__(self) -> None:
+        plan, store = make_plan(fraud(rules(None)), app="shop"), MemoryStore()
+        task = Task(plan, plan.groups[0], partition_of(b"customer-7", plan.groups[0].partitions), store, OPTIONS)
+        super().__init__(task)
+
+    def paid(self, number: int, at_s: int) -> Record:
+        payment = replace(PAID, user_id="customer-7", order_id=f"o-{number}", payment_id=f"p-{number}")
+        return self.record(self.task.group.inbox, line(payment, at_s * SECOND_MS, f"e-{number}"), at_s * SECOND_MS)
+
+    def told_by_all(self, at_s: int) -> list[Record]:
+        return [self.tick(at_s * SECOND_MS, name.encode()) for name in self.task.upstream]
+
+
+def test_what_has_closed_stays_closed() -> None:
+    """The watermark says whether a payment is too late; it waits for those upstream, and does not fall back with them."""
+    alone = Paying()
+    alone.work(*alone.told_by_all(10), alone.paid(1, 100), alone.paid(2, 50))
+    assert "late.fraud" not in alone.counts(), "those upstream are as late as that"
+    alone.work(*alone.told_by_all(100), alone.paid(3, 100), alone.paid(4, 69), alone.paid(5, 70))
+    assert alone.counts()["late.fraud"] == 1
+    alone.work(*alone.told_by_all(20), alone.paid(6, 69), alone.paid(7, 70))
+    assert alone.counts()["late.fraud"] == 2
+    alone.task.reset(alone.task.head.changelog_end + 1)
+    alone.work(alone.paid(8, 69), alone.paid(9, 70))
+    assert alone.counts()["late.fraud"] == 3
+
+
+@pytest.mark.parametrize("ahead_s", [35, 100, 200, 1_000])
+def test_who_is_ahead_makes_nobody_s_window_forget(ahead_s: int) -> None:
+    """A payment of a fast task upstream comes before those of a slow one: what these need is still there."""
+    alone = Paying()
+    payments = [alone.paid(number, 5) for number in range(10)]
+    work = alone.work(*alone.told_by_all(10), *payments, alone.paid(50, ahead_s), alone.paid(60, 6))
+    said = [decode(record.value) for record in work.outbox.records if record.topic == "fraud.alerts"]
+    assert [each.payload.rule for each in said if isinstance(each, Envelope) and isinstance(each.payload, FraudAlertRaised)] == ["velocity"]

@@ -35,7 +35,7 @@ def envelope(paid: Paid) -> Envelope[Message]:
 
 def played(payments: Sequence[Paid], chunk: int = 1_000) -> Tasks:
     """Fed in one go, keyed by order as services do."""
-    tasks = Tasks(make_plan(fraud(rules(None), LATENESS), app="fraud"), Options(lateness_ms=LATENESS), chunk=chunk)
+    tasks = Tasks(make_plan(fraud(rules(None)), app="fraud"), Options(lateness_ms=LATENESS), chunk=chunk)
     tasks.feed("payment.events", [(f"o-{paid.number}", envelope(paid)) for paid in payments])
     return tasks
 

@@ -1,12 +1,20 @@
 """Fraud in the whole pipeline in memory: rules of all kinds, rules that change, holds and cancellations, and what is too late."""
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.composition import agents
+from pipeline.embedded import Embedded
+from pipeline.engine.options import HOUR_MS, Options
+from pipeline.replay.feed import draft
+from pipeline.settings import load
 from pipeline.testing.app import App
+from pipeline.testing.specs import NOON
+from schemas.codec import encode
 from schemas.fraud import FraudAlertRaised, FraudRuleChanged, HoldReleased
 from schemas.inventory import InventoryReserved
 from schemas.message import Envelope
@@ -207,6 +215,25 @@ def test_what_is_too_late_is_told_apart() -> None:
         app.feed(paid(11), at="2025-10-29T12:00:19.999Z")
         assert app.row("activity", "u-1").newest == Envelope("", 1_761_739_220_000, paid(10)).at
         assert app.outcomes == {"parked": 13}
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_was_left_out_is_not_forgotten(*, restarts: bool, tmp_path: Path) -> None:
+    """Neither when the user's windows have ended, nor when a worker begins again: rows and sums are the same."""
+    toml = rule('kind = "tumbling", size = "1m"', PAID, 'aggregate = "sum"', 'above = "5"', 'convert_to = "GBP"')
+
+    async def scenario() -> None:
+        async with Embedded(agents(load(rules=written(tmp_path, toml))), Options(), folder=None) as pipeline:
+            for hour in range(3):
+                event = encode(Envelope(f"e-{hour}", NOON + hour * HOUR_MS, paid(hour)))
+                await pipeline.feed([pipeline.record(*draft(event))])
+                await pipeline.settle()
+                if restarts:
+                    await pipeline.restart()
+            assert [row.unrated for _, row in pipeline.rows("activity")] == [{"r": 3}]
+            assert pipeline.sums()["activity.unrated.r"] == 3
+
+    asyncio.run(scenario())
 
 
 def test_far_in_the_future_closes_nobody_s_window() -> None:

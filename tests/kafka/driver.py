@@ -43,6 +43,8 @@ LOOK_SECONDS = 0.05
 JUMP_DAYS = 365
 """What histories jump over, from a shop to the next one; more than that is a broken clock."""
 BATCH = 2_000
+TASKS = sum(group.partitions for group in make_plan(agents(Settings()), app="any").groups)
+"""Of all groups."""
 
 
 class Facts(NamedTuple):

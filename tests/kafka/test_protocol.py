@@ -16,8 +16,6 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
 from msgspec import structs
 
-from pipeline.composition import agents
-from pipeline.engine.plan import make_plan
 from pipeline.engine.task import Task
 from pipeline.log.topics import EVENTS
 from pipeline.settings import Settings
@@ -29,13 +27,12 @@ from schemas.topics import ORDER_COMMANDS, topic_of
 from tests.agents.words import CREATED, PAID, RESERVED, SCHEDULED
 from tests.engine.driver import HOUR_MS, line
 from tests.kafka.brokers import Brokers
-from tests.kafka.driver import JUMP_DAYS, SECONDS, Stage, Watch, ready, run, same, until
+from tests.kafka.driver import JUMP_DAYS, SECONDS, TASKS, Stage, Watch, ready, run, same, until
 from tests.kafka.histories import Expected, expected, phases
 
 Names = Callable[[str], str]
 SMALL = 8
 """Records per chunk."""
-TASKS = sum(group.partitions for group in make_plan(agents(Settings()), app="orders").groups)
 TRANSACTION_SECONDS = 2
 YEARS_MS = 10 * 365 * 24 * HOUR_MS
 FAR_DAYS = 36_500

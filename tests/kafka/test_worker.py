@@ -10,12 +10,11 @@ from pipeline.replay.generate import generate
 from pipeline.settings import Settings
 from tests.engine.histories import stories
 from tests.kafka.brokers import Brokers
-from tests.kafka.driver import JUMP_DAYS, SECONDS, Stage, Watch, facts, run, same
+from tests.kafka.driver import JUMP_DAYS, SECONDS, TASKS, Stage, Watch, facts, run, same
 from tests.kafka.histories import Expected, expected, phases, rounds
 
 Names = Callable[[str], str]
 ALL = tuple(each for phase in phases() for each in phase)
-TASKS = 10
 SMALL = 16
 """Records per chunk: a phase is many of them."""
 LONG_SECONDS = 120

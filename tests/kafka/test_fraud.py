@@ -1,0 +1,106 @@
+"""Fraud rules on a broker: the alerts of brute force, once each, though workers die on the way; and what is told of them."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.settings import variable_of
+from pipeline.whatif import Found
+from schemas.codec import encode, format_instant
+from schemas.topics import FRAUD_ALERTS, LATE
+from tests.fraud.__main__ import key, ours
+from tests.fraud.reference import Naive, Paid
+from tests.fraud.test_against_reference import envelope, history
+from tests.kafka.brokers import Brokers
+from tests.kafka.driver import Stage, Watch, run
+from tests.kafka.test_crashes import STEPS, Dying
+
+Names = Callable[[str], str]
+CHUNK = 20
+
+
+def lines(payments: Sequence[Paid]) -> list[bytes]:
+    """As a service writes them that keys by user: what happens to a user has one order."""
+    made = []
+    for paid in payments:
+        said = envelope(paid)
+        at, value = format_instant(said.at), json.loads(encode(said))
+        made.append(json.dumps({"topic": "payment.events", "key": f"u-{paid.user}", "value": value, "timestamp": at}).encode())
+    return made
+
+
+def in_time(count: int, seed: int) -> list[Paid]:
+    """Out of order, and twice, but none too late: what is too late depends on what else is in its partition."""
+    payments = [paid._replace(currency="USD") for paid in history(random.Random(seed), count, 1_500, users=6)]
+    late = set(Naive().play(payments).late)
+    return [paid for paid in payments if paid.id not in late]
+
+
+def told(watch: Watch) -> Counter[tuple[str, int, int, str]]:
+    """The alerts that a reader of committed records finds."""
+    found: Counter[tuple[str, int, int, str]] = Counter()
+    for record in watch.records:
+        if record.topic == FRAUD_ALERTS.name:
+            said = json.loads(record.value or b"")["payload"]
+            where = (said["rule"], said["user_id"], said["window_start"], said["currency"])
+            found[ours(Found(*where, said["action"], said["order_id"], said["value"], 0))] += 1
+    return found
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_alerts_are_those_of_brute_force_though_workers_die(step: str, brokers: Brokers, fresh_names: Names, tmp_path: Path) -> None:
+    """Neither one more nor one less, whatever step of whatever chunk they die at."""
+    payments = in_time(400, 11)
+    expected = Counter(key(alert) for alert in Naive().play(payments).alerts)
+    dying = Dying(step, range(5, 200, 17))
+
+    async def act(stage: Stage, watch: Watch) -> None:
+        third = len(payments) // 3
+        for part in (payments[:third], payments[third : 2 * third], payments[2 * third :]):
+            await stage.write(lines(part))
+            while not watch.done:
+                async with stage.worker(tmp_path / "worker", steps=dying) as working:
+                    await watch.until(lambda: watch.done or working.serving.done())
+        async with stage.worker(tmp_path / "worker") as working:
+            await watch.end(working)
+        assert told(watch) == expected
+        assert not [record for record in watch.records if record.topic == LATE.name]
+
+    run(brokers, fresh_names("app"), act, chunk_records=CHUNK)
+    assert dying.died >= 3
+    assert len({rule for rule, *_ in expected}) == 5
+
+
+def test_alerts_and_history_are_read_from_the_broker(
+    brokers: Brokers, fresh_names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`alerts` and `why` read the topic; `whatif --since` replays what the topics hold, and says what would differ."""
+    payments = in_time(200, 5)
+    group = fresh_names("app")
+
+    async def act(stage: Stage, watch: Watch) -> None:
+        async with stage.worker(tmp_path / "worker") as working:
+            await watch.end(working)
+
+    run(brokers, group, act, lines(payments))
+    for name, value in {"broker": f"kafka://{brokers.bootstrap}", "group": group}.items():
+        monkeypatch.setenv(variable_of(name), str(value))
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(app, ["alerts", "--json"])
+    alerts = json.loads(shown.stdout)
+    assert len(alerts) > 5
+    assert CliRunner().invoke(app, ["why", alerts[0]["event_id"]]).exit_code == 0
+    Path("none.toml").write_text("")
+    since = format_instant(min(envelope(paid).at for paid in payments))
+    result = CliRunner().invoke(app, ["whatif", "--rules", "none.toml", "--since", since, "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["payments"] == len(payments)
+    lost = {(alert["rule"], alert["user_id"], alert["window_start"]) for alert in found["lost"]}
+    assert lost == {(alert["rule"], alert["user_id"], alert["window_start"]) for alert in alerts}
