@@ -12,6 +12,9 @@ from tables.windows import Mark, Pane
 
 USERS = 3
 """Partitions, as many as `fraud.alerts` has."""
+ACTIVITY = "activity"
+UNRATED = "unrated."
+"""Before a rule: payments that it could not convert."""
 MOST_ALERTS = 100
 """That are kept of one user, the newest ones."""
 
@@ -85,7 +88,7 @@ def counted(before: Activity, after: Activity) -> Mapping[str, int]:
     """The payments that a rule could not convert, over all users."""
     if before.unrated is after.unrated:
         return {}
-    return {f"unrated.{rule}": count - before.unrated.get(rule, 0) for rule, count in after.unrated.items()}
+    return {UNRATED + rule: count - before.unrated.get(rule, 0) for rule, count in after.unrated.items()}
 
 
 ALERTS = Table("alerts", Alerts, "user_id", USERS, _said, lambda _key: Alerts())
