@@ -258,6 +258,13 @@ class Embedded:
             total.update(task.head.counts)
         return total
 
+    def sums(self) -> Counter[str]:
+        """What is kept over all rows, as `rows.orders`, `orders.stuck`, `activity.unrated.RULE`."""
+        total: Counter[str] = Counter()
+        for task in self._tasks():
+            total.update(task.head.sums)
+        return total
+
     def rows(self, table: str) -> Iterator[tuple[str, Any]]:
         """Every committed row of a table, by key within partition."""
         for task in self._tasks():

@@ -16,6 +16,7 @@ from prometheus_client import Metric as Family
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from agents.fraud import RuleSet
 from pipeline.clock import wall_ms
 from pipeline.engine.task import Task, Work
 from pipeline.log.record import Record, TopicPartition, header
@@ -24,6 +25,7 @@ from schemas.fraud import FraudAlertRaised
 from schemas.message import Envelope, Instant
 from schemas.orders import CancelShipment, RefundPayment, ReleaseInventory
 from schemas.topics import DEAD_LETTERS, ORDER_COMMANDS
+from tables.activity import ACTIVITY, UNRATED
 from tables.orders import CURRENCY, ORDERS, STUCK, UNBALANCED, Order, Status
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
@@ -80,7 +82,13 @@ SAGA_SECONDS = Metric(
     (1, 10, 60, 300, 900, 3_600, 21_600, 86_400, 604_800, 2_592_000),
 )
 FRAUD_ALERTS = Metric("fraud_alerts_total", "counter", "Fraud alerts that were heard, without repeated ones.", ("rule",))
-LATE = Metric("late_events_total", "counter", "Events that were behind the watermark when they came.", ("agent",))
+FRAUD_UNRATED = Metric("fraud_unrated_total", "counter", "Payments that a rule has no exchange rate for, and leaves out.", ("rule",))
+LATE = Metric(
+    "late_events_total",
+    "counter",
+    "Events that were behind the watermark when they came; of an agent with windows, those that came when theirs had closed.",
+    ("agent",),
+)
 DUPLICATES = Metric("duplicates_total", "counter", "Events that had been heard before.", ("agent",))
 UNBALANCED_MONEY = Metric("unbalanced_minor_units", "gauge", "Money that is where no law allows it. Never anything but 0.", ("currency",))
 WATERMARK_LAG = Metric("watermark_lag_seconds", "gauge", "How far the watermark of a task is behind the clock.", ("partition",))
@@ -110,6 +118,7 @@ METRICS = (
     ORDERS_STUCK,
     SAGA_SECONDS,
     FRAUD_ALERTS,
+    FRAUD_UNRATED,
     LATE,
     DUPLICATES,
     UNBALANCED_MONEY,
@@ -144,6 +153,7 @@ REASONS = frozenset(
 """Ours; whoever cancels an order may give any other."""
 MOST_RULES = 100
 """Rules are made by users: of more than these, the rest is one."""
+NO_RULES = RuleSet()
 ENDS = frozenset({Status.COMPLETED, Status.CANCELLED})
 HELD_BACK = frozenset({"duplicate", "dead_letter"})
 
@@ -201,7 +211,8 @@ class Histogram:
 class Metrics(Collector):
     """The metrics of one worker, whose observer this is."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, rules: RuleSet = NO_RULES) -> None:
+        """What the rules have not found yet is told as 0: of a number that is there at once nobody sees that it has grown."""
         self._worker = worker
         plan = worker.plan
         self._known: dict[type, tuple[str, str]] = {kind: (kind.wire.name, topic.name) for kind, topic in plan.carrier.items()}
@@ -213,6 +224,9 @@ class Metrics(Collector):
         self._rules: set[str] = set()
         self._lag: Mapping[TopicPartition, int] = {}
         self._counters[TRANSACTIONS].update({("committed",): 0, ("failed",): 0})
+        self._counters[FRAUD_ALERTS].update({(self._rule(rule.id),): 0 for rule in rules.rules})
+        self._counters[FRAUD_UNRATED].update({(self._rule(rule.id),): 0 for rule in rules.converting})
+        self._counters[LATE].update({(agent.name,): 0 for group in plan.groups for agent in group.agents if agent.closes is not None})
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -237,11 +251,15 @@ class Metrics(Collector):
         if work.taken:
             self._histogram(DURATION, agent).add(seconds / work.taken, work.taken)
         before, after = task.head.counts, work.chunk.head.counts
-        grown = {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name)}
+        grown = _grown(before, after)
         self._produced(grown, work.chunk.outputs)
         self._consumed(records, work)
         self._ended(work)
         self._counters[LATE][agent] += grown.get("late", 0)
+        for labels, count in _under("late.", grown).items():
+            self._counters[LATE][labels] += count
+        for (rule,), count in _under(f"{ACTIVITY}.{UNRATED}", _grown(task.head.sums, work.chunk.head.sums)).items():
+            self._counters[FRAUD_UNRATED][self._rule(rule),] += count
         self._counters[DUPLICATES][agent] += grown.get("input.duplicate", 0) + grown.get("internal.duplicate", 0)
 
     def _produced(self, grown: Mapping[str, int], outputs: Sequence[Record]) -> None:
@@ -337,6 +355,10 @@ class Metrics(Collector):
             RECOVERY: remaining,
             BUILD: {(version("orderflow"),): 1},
         }
+
+
+def _grown(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    return {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name)}
 
 
 def _under(prefix: str, sums: Mapping[str, int]) -> dict[Labels, int]:

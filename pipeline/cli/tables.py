@@ -33,6 +33,8 @@ def rendered(report: Report) -> RenderableType:
         for alert in report.alerts[:MOST_ALERTS]:
             alerts.add_row(Text(alert.rule), Text(alert.user_id), alert.window_start, alert.value)
         parts.append(alerts)
+    if report.unrated:
+        parts.append(_counts("payments without a rate", report.unrated))
     parts.append(Text(f"{report.records:,} records in {report.seconds:.2f} s: {report.events_per_second:,} per second", style="bold"))
     parts.append(verdict(report))
     return Group(*(line for part in parts for line in (part, "")))

@@ -7,6 +7,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, repeat
 from typing import NamedTuple
 
 import msgspec
@@ -215,21 +216,22 @@ class Task:
         chunk.today = today
         chunk.slots = self.rows.load(dict.fromkeys([*self._beside, *(place for item in read for place in item.places)]))
         latest = max(self.head.time, records[-1].order.at) if records else self.head.time  # they are in the order of time
-        chunk.limit = min(horizon, self._limit(chunk.head.upstream))
+        limit = min(horizon, self._limit(chunk.head.upstream))
         ticked = any(item.tick for item in read)
-        chunk.find_deadlines((latest if ticked else min(latest, chunk.limit)) - self._options.lateness_ms)
+        chunk.find_deadlines((latest if ticked else min(latest, limit)) - self._options.lateness_ms)
+        earliest = _earliest(records, read) if self._options.gated else repeat(IDLE)
         head, counts, lateness_ms, gated = chunk.head, chunk.counts, self._options.lateness_ms, self._options.gated
         new: dict[bytes, None] = {}
         outcomes: list[str | None] = []
-        for record, item in zip(records, read, strict=True):
+        for record, item, still in zip(records, read, earliest, strict=False):
             now = max(head.time, record.order.at)
             if item.tick:
                 name, late = told(item.tick, record.timestamp)
                 head.upstream[name] = late
-                chunk.limit = min(horizon, self._limit(head.upstream))
-            passed = (min(now, chunk.limit) if gated else now) - lateness_ms
-            head.closed = max(head.closed, passed)
-            watermark = min(passed, record.timestamp - lateness_ms) if gated else passed
+                limit = min(horizon, self._limit(head.upstream))
+            chunk.limit = min(limit, still)
+            watermark = min(now, chunk.limit) - lateness_ms
+            head.closed = max(head.closed, watermark)
             if not chunk.quiet(watermark) and not chunk.pass_deadlines(watermark):
                 break
             # at the record's own place in time: what the group tells itself comes after later records of its slice, however long that is
@@ -274,7 +276,11 @@ class Task:
 
         `told`: by tasks upstream, in what is not decided yet.
         """
-        return self._limit(self.head.upstream | told) + self._options.lateness_ms
+        return self.told_limit(told) + self._options.lateness_ms
+
+    def told_limit(self, told: dict[str, Instant]) -> Instant:
+        """Nobody upstream is behind this stream time, if those that have nothing to read are believed."""
+        return self._limit(self.head.upstream | told)
 
     def behind(self, positions: Mapping[str, int]) -> bool:
         """There are markers behind the last records, which are not committed: others could not tell that there is nothing more."""
@@ -419,6 +425,12 @@ class Task:
         else:
             outcome = "ignored"
         return outcome if responsible else None
+
+
+def _earliest(records: Sequence[Record], read: Sequence[Read]) -> Sequence[Instant]:
+    """For each record the earliest time from it on: an inbox is in order by each of those that write to it, and not in all."""
+    times = [IDLE if item.tick else record.timestamp for record, item in zip(records, read, strict=True)]
+    return list(accumulate(reversed(times), min))[::-1]
 
 
 def told(mark: bytes, at: Instant) -> tuple[str, Instant]:

@@ -122,23 +122,24 @@ def _appended(record: Record) -> Appended:
 async def send(producer: AIOKafkaProducer, batches: Mapping[TopicPartition, Sequence[Appended]]) -> dict[TopicPartition, int]:
     """Write these records, and wait until every one of them is taken. Returns the offset of the last one of each partition.
 
+    All are made before the first one is sent, so that they go together: nobody reads one partition long before the others.
+
     Nothing may be left unawaited: a transaction whose batch was refused commits all the same, without it.
     """
-    waiting: list[tuple[TopicPartition, int, asyncio.Future[Any]]] = []
-
-    async def add(tp: TopicPartition, batch: BatchBuilder) -> None:
-        future = await producer.send_batch(batch, tp.topic, partition=tp.partition)
-        future.add_done_callback(_seen)
-        waiting.append((tp, batch.record_count(), future))
-
+    made: list[tuple[TopicPartition, BatchBuilder]] = []
     for tp, records in batches.items():
         batch = producer.create_batch()
         for key, value, timestamp, headers in records:
             if batch.append(key=key, value=value, timestamp=timestamp, headers=headers) is None:
-                await add(tp, batch)
+                made.append((tp, batch))
                 batch = producer.create_batch()
                 batch.append(key=key, value=value, timestamp=timestamp, headers=headers)
-        await add(tp, batch)
+        made.append((tp, batch))
+    waiting: list[tuple[TopicPartition, int, asyncio.Future[Any]]] = []
+    for tp, batch in made:
+        future = await producer.send_batch(batch, tp.topic, partition=tp.partition)
+        future.add_done_callback(_seen)
+        waiting.append((tp, batch.record_count(), future))
     last: dict[TopicPartition, int] = {}
     for (tp, count, _), taken in zip(waiting, await asyncio.gather(*(future for _, _, future in waiting)), strict=True):
         last[tp] = taken.offset + count - 1

@@ -11,6 +11,7 @@ from schemas.fraud import FraudAlertRaised
 from schemas.message import Envelope
 from schemas.money import text
 from schemas.topics import FRAUD_ALERTS
+from tables.activity import ACTIVITY, UNRATED
 from tables.orders import Order, Status, broken_laws, unbalanced
 from tables.stock import Stock
 from tables.stock import broken_laws as broken_stock_laws
@@ -85,6 +86,8 @@ class Report(msgspec.Struct, kw_only=True):
     """Records that an earlier run left waiting, and that are no longer: counted in what they came to, not in `records`."""
     stuck: int
     """Orders that a person has to end."""
+    unrated: dict[str, int]
+    """Payments that a fraud rule could not convert, by rule, in the whole state."""
     broken: list[Broken]
     problems: list[str]
     """Why the exit code is 1; empty when every law and sum holds."""
@@ -160,9 +163,10 @@ def make_report(
     books: Books,
     alerts: list[Alert],
     stock: dict[str, Level],
+    sums: Mapping[str, int],
     seconds: float,
 ) -> Report:
-    """`counts` and `before` are the pipeline's, at the end and at the beginning of this run."""
+    """`counts` and `before` are the pipeline's, at the end and at the beginning of this run; `sums` are those of its state."""
     delta = Counter({name: counts[name] - before.get(name, 0) for name in counts})
     came = {name: delta["input." + name] for name in _OUTCOMES}
     dead = _under("input.dead.", delta)
@@ -195,6 +199,7 @@ def make_report(
         late=delta["late"],
         settled=settled,
         stuck=books.stuck,
+        unrated=_under(f"{ACTIVITY}.{UNRATED}", sums),
         broken=books.broken,
         problems=problems,
     )

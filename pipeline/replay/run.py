@@ -67,7 +67,14 @@ async def replay(lines: Iterable[bytes], settings: Settings, how: How) -> Report
             books.add(key, order)
         stock = stock_levels(levels(), pipeline.rows("stock"), books) if settings.services == "standin" else {}
         report = make_report(
-            records=fed, counts=pipeline.counts(), before=before, books=books, alerts=alerts.raised, stock=stock, seconds=seconds
+            records=fed,
+            counts=pipeline.counts(),
+            before=before,
+            books=books,
+            alerts=alerts.raised,
+            stock=stock,
+            sums=pipeline.sums(),
+            seconds=seconds,
         )
     if problem is not None:
         raise BrokeOff(problem, report)

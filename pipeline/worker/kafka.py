@@ -257,22 +257,24 @@ class KafkaConsumer(ChunkConsumer):
             if not buffer:
                 del filled[i]
                 if tp in self._lagging:
-                    return merged, min(horizon, until, merged[-1].timestamp)
+                    horizon = min(horizon, task.told_limit(told) if tp == inbox else merged[-1].timestamp)
+                    break
             elif buffer[0].timestamp > gate and tp != inbox:
                 horizon = min(horizon, buffer[0].timestamp)
                 del filled[i]
-        return merged, min([horizon, until, *(buffer[0].timestamp for _, buffer in filled)])
+        left = [_earliest(buffer) if tp == inbox else buffer[0].timestamp for tp, buffer in filled]
+        return merged, min([horizon, until, *left])
 
     def _silent(self, task: Task, told: Mapping[str, Instant]) -> tuple[list[str], Instant]:
         """The tasks upstream that say that they have nothing, and until when that is known."""
         heard = task.head.upstream | dict(told)
         silent = [name for name in task.upstream if heard.get(name) == IDLE]
-        return silent, self._silence.until(task) if silent else IDLE
+        return silent, self._silence.until(task, silent) if silent else IDLE
 
     def passed(self, task: Task, until: Instant) -> bool:
         """Nothing earlier is to come, from anywhere; where that is not known, it is asked."""
         silent, _until = self._silent(task, {})
-        if not silent or self._silence.passed(task, until):
+        if not silent or self._silence.passed(task, silent, until):
             return True
         self._silence.ask(task, silent, until, urgent=True)
         return False
@@ -286,6 +288,11 @@ class KafkaConsumer(ChunkConsumer):
     def topic_partitions(self, topic: str) -> int | None:
         found = self.kafka.partitions_for_topic(topic)
         return None if found is None else len(found)
+
+
+def _earliest(buffer: Iterable[Raw]) -> Instant:
+    """An inbox is in order by each of those that write to it, and not in all; a tick is no event."""
+    return min((record.timestamp for record in buffer if record.value is not None), default=IDLE)
 
 
 class KafkaTransport(base.Transport):

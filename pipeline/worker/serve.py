@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.composition import agents, claimed
+from pipeline.composition import agents, claimed, rules
 from pipeline.engine.plan import Plan, make_plan
 from pipeline.log.kafka import Kafka
 from pipeline.log.record import TopicPartition
@@ -127,7 +127,7 @@ async def stopped(worker: Worker) -> None:
 @asynccontextmanager
 async def observed(worker: Worker, kafka: Kafka, settings: Settings) -> AsyncIterator[Health]:
     """Count what the worker does, watch the group's lag, and serve both until the block ends. Raises Problem."""
-    worker.observer = metrics = Metrics(worker)
+    worker.observer = metrics = Metrics(worker, rules(settings.rules))
     inputs = [TopicPartition(topic, p) for group in worker.plan.groups for topic in group.inputs for p in range(group.partitions)]
     lag = LagWatch(kafka, settings.group, inputs, metrics.hear_lag)
     health = Health(worker, lag)

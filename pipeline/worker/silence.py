@@ -7,7 +7,7 @@ and what they said has been read here.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from time import monotonic
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ ASK_SECONDS = 0.5
 AGAIN_SECONDS = 0.05
 TRUST_SECONDS = 5.0
 """For so long after an answer time may go on as on the wall. Events that come as they happen are not held up by questions, then."""
+SURE_SECONDS = 0.25
+"""Where time is to jump further than that, silence must last so long: what is written at once does not arrive at once."""
 LOOK_SECONDS = 0.005
 ROUNDING_MS = 10
 
@@ -30,6 +32,7 @@ End = Callable[[TopicPartition], Awaitable[int]]
 
 
 class _Answer(NamedTuple):
+    silent: frozenset[str]
     until: Instant
     at: float
 
@@ -45,34 +48,43 @@ class Silence:
         self.positions: dict[TopicPartition, int] = {}
         """To which all inputs of this worker are read."""
 
-    def until(self, task: Task) -> Instant:
-        """Nothing earlier is to come from them."""
-        answer = self._answers.get(task.name)
+    def until(self, task: Task, silent: Collection[str]) -> Instant:
+        """Nothing earlier is to come from these; whoever was not asked about, or spoke since, is not believed."""
+        answer = self._answer(task, silent)
         return -1 if answer is None else answer.until + round(min(monotonic() - answer.at, TRUST_SECONDS) * 1_000)
 
-    def passed(self, task: Task, until: Instant) -> bool:
-        """Nothing earlier is to come from them, as of just now."""
-        return self.fresh(task) and until <= self.until(task) + ROUNDING_MS
+    def passed(self, task: Task, silent: Collection[str], until: Instant) -> bool:
+        """Nothing earlier is to come from these, as of just now."""
+        return self.fresh(task, silent) and until <= self.until(task, silent) + ROUNDING_MS
 
-    def fresh(self, task: Task) -> bool:
+    def fresh(self, task: Task, silent: Collection[str]) -> bool:
         """The last answer is of just now."""
-        answer = self._answers.get(task.name)
+        answer = self._answer(task, silent)
         return answer is not None and monotonic() < answer.at + 2 * ASK_SECONDS
+
+    def _answer(self, task: Task, silent: Collection[str]) -> _Answer | None:
+        answer = self._answers.get(task.name)
+        return answer if answer is not None and answer.silent.issuperset(silent) else None
 
     def ask(self, task: Task, silent: Sequence[str], until: Instant, *, urgent: bool) -> None:
         """Whether these have nothing that is earlier than `until`, which has been read."""
-        if task.name not in self._asking and (urgent or not self.fresh(task)):
+        if task.name not in self._asking and (urgent or not self.fresh(task, silent)):
             asking = self._asking[task.name] = asyncio.create_task(self._ask(task, silent, until))
             asking.add_done_callback(lambda _done: self._done(task, asking))
 
     async def _ask(self, task: Task, silent: Sequence[str], until: Instant) -> None:
         inbox, at = TopicPartition(task.group.inbox, task.partition), monotonic()
         try:
-            if await self._consumed([tp for name in silent for tp in self._inputs[name]]):
+            inputs = [tp for name in silent for tp in self._inputs[name]]
+            sure = await self._consumed(inputs)
+            if sure and until > self.until(task, silent) + TRUST_SECONDS * 1_000:
+                await asyncio.sleep(SURE_SECONDS)
+                sure = await self._consumed(inputs)
+            if sure:
                 end = await self._end(inbox)
                 while self.positions.get(inbox, -1) < end:  # noqa: ASYNC110  # the reader says nothing where it found nothing
                     await asyncio.sleep(LOOK_SECONDS)
-                self._answers[task.name] = _Answer(until, at)
+                self._answers[task.name] = _Answer(frozenset(silent), until, at)
                 return
         except KafkaError:
             """The broker is away: whoever needs the answer asks again."""

@@ -320,13 +320,33 @@ def test_what_has_closed_stays_closed() -> None:
     alone = Paying()
     alone.work(*alone.told_by_all(10), alone.paid(1, 100), alone.paid(2, 50))
     assert "late.fraud" not in alone.counts(), "those upstream are as late as that"
-    alone.work(*alone.told_by_all(100), alone.paid(3, 100), alone.paid(4, 69), alone.paid(5, 70))
+    alone.work(*alone.told_by_all(100), alone.paid(3, 100))
+    alone.work(alone.paid(4, 69), alone.paid(5, 70))
     assert alone.counts()["late.fraud"] == 1
     alone.work(*alone.told_by_all(20), alone.paid(6, 69), alone.paid(7, 70))
     assert alone.counts()["late.fraud"] == 2
     alone.task.reset(alone.task.head.changelog_end + 1)
     alone.work(alone.paid(8, 69), alone.paid(9, 70))
     assert alone.counts()["late.fraud"] == 3
+
+
+def test_what_is_behind_in_the_same_chunk_is_not_too_late() -> None:
+    """Those upstream have told that they are further; but one of them comes after the other in the inbox, with what happened meanwhile."""
+    alone = Paying()
+    first, second = ([alone.paid(number, at_s) for number, at_s in ((10 * n, 0), (10 * n + 1, 500), (10 * n + 2, 1_000))] for n in (1, 2))
+    alone.work(*alone.told_by_all(1_000), *first, *second)
+    assert "late.fraud" not in alone.counts()
+    alone.work(alone.paid(30, 969))
+    assert alone.counts()["late.fraud"] == 1
+
+
+def test_deadlines_wait_for_what_is_behind_in_the_same_chunk() -> None:
+    """An inbox is in order by each of those that write to it: an answer that came in time is there, behind what happened later."""
+    alone = Alone()
+    alone.work(alone.created(0))
+    told_ = alone.tick(HOUR_MS, UPSTREAM)
+    assert alone.rings(told_, alone.created(HOUR_MS, SAME), alone.postponed(30 * SECOND_MS)) == []
+    assert alone.heard()[-1] == "ItemAdded"
 
 
 @pytest.mark.parametrize("ahead_s", [35, 100, 200, 1_000])

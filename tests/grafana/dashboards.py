@@ -12,6 +12,15 @@ COLUMNS = 24
 HEIGHT = 8
 LAG = "max by (topic, partition) (kafka_consumer_group_lag)"
 """Each worker tells the lag of the whole group."""
+PAYMENTS = 'events_consumed_total{event_type="PaymentProcessed",outcome=~"applied|ignored|parked"}'
+"""Each once."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "timeseries": {"legend": {"displayMode": "list", "placement": "bottom"}},
+    "stat": {"colorMode": "value"},
+    "table": {},
+}
+ONE_ROW_EACH = {"format": "table", "instant": True, "range": False}
+"""A table is of the values now."""
 
 
 class Query(NamedTuple):
@@ -84,8 +93,49 @@ ORDERS = Dashboard(
         Panel("Unbalanced", "short", (Query("sum by (currency) (unbalanced_minor_units)", "{{currency}}"),), "stat", 12, "Minor units."),
         Panel("Where orders stand", "short", (Query("sum by (status) (orders)", "{{status}}"),)),
         Panel("How long orders take", "s", quantiles("saga_duration_seconds", "outcome"), tells="In event time."),
-        Panel("Compensations", "cps", (rate("compensations_total", "command", "reason"),)),
-        Panel("Fraud alerts", "cps", (rate("fraud_alerts_total", "rule"),)),
+        Panel("Compensations", "cps", (rate("compensations_total", "command", "reason"),), width=COLUMNS),
+    ),
+)
+FRAUD = Dashboard(
+    "orderflow-fraud",
+    "Orderflow: fraud",
+    (
+        Panel("Alerts", "short", (Query("sum(increase(fraud_alerts_total[$__range]))"),), "stat", 6, "In the time that is shown."),
+        Panel(
+            "Alerts per payment",
+            "percentunit",
+            (Query(f"sum(increase(fraud_alerts_total[$__range])) / sum(increase({PAYMENTS}[$__range]))"),),
+            "stat",
+            6,
+            "Of the payments that succeeded, in the time that is shown. A payment may have the alerts of several rules.",
+        ),
+        Panel(
+            "Late events",
+            "short",
+            (Query('sum(increase(late_events_total{agent="fraud"}[$__range]))'),),
+            "stat",
+            6,
+            "In the time that is shown. They came when their windows had closed, and are on the topic late-events.",
+        ),
+        Panel(
+            "Payments without a rate",
+            "short",
+            (Query("sum(increase(fraud_unrated_total[$__range])) or vector(0)"),),
+            "stat",
+            6,
+            "In the time that is shown, once per rule that leaves them out.",
+        ),
+        Panel("Alerts a second", "cps", (rate("fraud_alerts_total", "rule"),)),
+        Panel("Alerts in the last hour", "short", (Query("sum by (rule) (increase(fraud_alerts_total[1h]))", "{{rule}}"),), "table"),
+        Panel("Late events a second", "cps", (Query('sum(rate(late_events_total{agent="fraud"}[$__rate_interval]))'),)),
+        Panel("Payments without a rate a second", "cps", (rate("fraud_unrated_total", "rule"),)),
+        Panel(
+            "Rows",
+            "short",
+            (Query('sum by (table) (table_rows{table=~"activity|alerts"})', "{{table}}"),),
+            width=COLUMNS,
+            tells="Users whose payments a window still holds, and users that have had an alert.",
+        ),
     ),
 )
 WORKERS = Dashboard(
@@ -105,12 +155,12 @@ WORKERS = Dashboard(
         Panel("Chunks that failed", "cps", (Query('sum by (instance) (rate(transactions_total{outcome="failed"}[$__rate_interval]))'),)),
     ),
 )
-DASHBOARDS = (PIPELINE, ORDERS, WORKERS)
+DASHBOARDS = (PIPELINE, ORDERS, FRAUD, WORKERS)
 
 
-def queries() -> list[str]:
-    """Every query of every dashboard, once."""
-    return sorted({query.expr for dashboard in DASHBOARDS for panel in dashboard.panels for query in panel.queries})
+def queries(*dashboards: Dashboard) -> list[str]:
+    """Every query of these dashboards, or of all, once."""
+    return sorted({query.expr for dashboard in dashboards or DASHBOARDS for panel in dashboard.panels for query in panel.queries})
 
 
 def text(dashboard: Dashboard) -> str:
@@ -143,9 +193,10 @@ def _panels(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
             "datasource": SOURCE,
             "gridPos": {"x": x, "y": y, "w": panel.width, "h": height},
             "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
-            "options": {"legend": {"displayMode": "list", "placement": "bottom"}} if panel.kind == "timeseries" else {"colorMode": "value"},
+            "options": OPTIONS[panel.kind],
             "targets": [
                 {"refId": chr(ord("A") + i), "datasource": SOURCE, "expr": query.expr, "legendFormat": query.legend or panel.title}
+                | (ONE_ROW_EACH if panel.kind == "table" else {})
                 for i, query in enumerate(panel.queries)
             ],
         }

@@ -15,7 +15,7 @@ from pipeline.whatif import Found
 from schemas.codec import encode, format_instant
 from schemas.topics import FRAUD_ALERTS, LATE
 from tests.fraud.__main__ import key, ours
-from tests.fraud.reference import Naive, Paid
+from tests.fraud.reference import SECOND, Naive, Paid
 from tests.fraud.test_against_reference import envelope, history
 from tests.kafka.brokers import Brokers
 from tests.kafka.driver import Stage, Watch, run
@@ -104,3 +104,34 @@ def test_alerts_and_history_are_read_from_the_broker(
     assert found["payments"] == len(payments)
     lost = {(alert["rule"], alert["user_id"], alert["window_start"]) for alert in found["lost"]}
     assert lost == {(alert["rule"], alert["user_id"], alert["window_start"]) for alert in alerts}
+
+
+@pytest.mark.parametrize("when", ["idle", "away"])
+def test_hours_that_come_at_once_are_not_too_late(when: str, brokers: Brokers, fresh_names: Names, tmp_path: Path) -> None:
+    """To workers that had nothing to do, or were away, over all partitions: no window closes before what belongs to it was heard."""
+    some = [paid._replace(currency="USD", failed=False) for paid in history(random.Random(3), 900, 12 * SECOND, users=3)]
+    late = set(Naive().play(some).late)
+    payments = [paid for paid in some if paid.id not in late]
+    expected = {key(alert)[:3] for alert in Naive().play(payments).alerts if alert.rule == "high_volume"}
+
+    async def act(stage: Stage, watch: Watch) -> None:
+        async with stage.worker(tmp_path / "worker") as working:
+            await stage.write(lines([paid._replace(number=paid.number + 10_000) for paid in payments[:5]]))
+            await watch.until(lambda: watch.done and working.idle, working)
+            if when == "idle":
+                await stage.write(by_order(payments))
+                await watch.end(working)
+        if when == "away":
+            await stage.write(by_order(payments))
+            async with stage.worker(tmp_path / "worker") as again:
+                await watch.end(again)
+        assert not [record for record in watch.records if record.topic == LATE.name]
+        assert {alert[:3] for alert in told(watch) if alert[0] == "high_volume"} >= expected
+
+    run(brokers, fresh_names("app"), act)
+    assert len(expected) > 20
+
+
+def by_order(payments: Sequence[Paid]) -> list[bytes]:
+    """As a service writes them that keys by order: what happens to a user is spread over all partitions."""
+    return [encode(envelope(paid)) for paid in payments]

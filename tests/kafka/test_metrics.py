@@ -4,8 +4,10 @@ import asyncio
 import gzip
 import re
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,24 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from pipeline.log.kafka import Kafka
 from pipeline.log.record import TopicPartition
 from pipeline.problem import Problem
-from pipeline.testing.specs import NOON
 from pipeline.worker.lag import LagWatch
-from schemas.codec import encode
-from schemas.fraud import FraudAlertRaised
-from schemas.message import Envelope
-from tests.grafana.dashboards import ROOT, queries
+from tests.grafana.dashboards import FRAUD, ROOT, queries
 from tests.grafana.tools import needed
 from tests.kafka.brokers import HOST, Brokers
 from tests.kafka.driver import SECONDS, Stage, Watch, run
 
 WAVE = 2_500
 POLL_SECONDS = 0.2
+IN_POUNDS = """
+[[rule]]
+id = "in_pounds"
+on = ["PaymentProcessed"]
+window = { kind = "tumbling", size = "1m" }
+aggregate = "sum"
+above = "1.00"
+convert_to = "GBP"
+"""
+"""And nobody says what a pound is worth."""
 MARKERS = 8
 """Behind the last record of a partition there may be the marker of each task that writes to it."""
 
@@ -41,12 +49,15 @@ def free_port() -> int:
 
 
 def waves() -> Iterator[list[bytes]]:
-    """Two, so that each counter is seen to grow; each with an alert of fraud, which no sample has."""
+    """Two of orders, so that each counter is seen to grow; then a story of fraud, and a payment that is sent a month late."""
     with gzip.open(ROOT / "samples" / "orders-20k.jsonl.gz") as file:
         lines = [line for line, _ in zip(file, range(2 * WAVE), strict=False)]
-    for number in range(2):
-        alert = Envelope(f"alert-{number}", NOON, FraudAlertRaised("c-1", "high_volume", order_id=f"o-{number}"))
-        yield [encode(alert), *lines[number * WAVE : (number + 1) * WAVE]]
+    story = (ROOT / "samples" / "stories" / "fraud-rules.jsonl").read_bytes().splitlines()
+    yield lines[:WAVE]
+    yield lines[WAVE:]
+    yield story
+    late = story[0].replace(b'"fr-1"', b'"fr-late"').replace(b"2025-10-29", b"2025-09-29")
+    yield [b'{"topic":"payment.events","value":%b,"timestamp":"2025-10-29T10:15:00Z"}' % late]
 
 
 async def until(fulfilled: Callable[[], Awaitable[bool]]) -> None:
@@ -136,25 +147,32 @@ async def prometheus(folder: Path, target: int) -> AsyncIterator[Prometheus]:
 
 
 def test_every_query_of_every_dashboard_and_alert_gives_data(brokers: Brokers, fresh_names: Any, tmp_path: Path) -> None:
-    """Of a worker that reads a sample, asked by a real Prometheus."""
+    """Of a worker that reads a sample, asked by a real Prometheus; and nothing about fraud is 0, where there is some."""
     port = free_port()
+    rules = tmp_path / "rules.toml"
+    rules.write_text((ROOT / "agents" / "fraud" / "default.toml").read_text() + IN_POUNDS)
 
     async def scenario(stage: Stage, watch: Watch) -> None:
-        first, second = waves()
+        first, *others = waves()
         async with stage.worker(tmp_path / "state", http_port=port) as working, prometheus(tmp_path / "prometheus", port) as there:
             await stage.write(first)
             await watch.until(lambda: watch.done, working)
             await there.until_all_give(
                 ["events_consumed_total", "kafka_consumer_group_lag", "fraud_alerts_total", "saga_duration_seconds_count"]
             )
-            await stage.write(second)
-            await watch.until(lambda: watch.done, working)
+            for wave in others:
+                await stage.write(wave)
+                await watch.until(lambda: watch.done, working)
             await there.until_all_give([*queries(), *await there.alerts()])
+            await there.until_all_give([f"({query}) > 0" for query in queries(FRAUD)])
+            raised = Counter(each.alert.rule for row in watch.rows("alerts").values() for each in row.raised)
+            for rule, count in raised.items():
+                await until(partial(there.says, f'fraud_alerts_total{{rule="{rule}"}}', count))
             orders = sum(row.created for row in watch.rows().values())
             await until(lambda: there.says("sum(orders)", orders))
             assert await there.values('sum(up{job="orderflow"})') == [1]
 
-    run(brokers, fresh_names("told"), scenario)
+    run(brokers, fresh_names("told"), scenario, rules=rules)
 
 
 async def answer(port: int, page: str) -> tuple[int, Any]:

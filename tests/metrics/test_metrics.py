@@ -4,19 +4,23 @@ import asyncio
 import gzip
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from agents.agent import AnyAgent
 from agents.orders import saga
+from pipeline.composition import agents, rules
 from pipeline.embedded import Embedded
 from pipeline.engine.options import Options
 from pipeline.engine.task import Task
 from pipeline.log.record import Record
 from pipeline.metrics import METRICS, MOST_RULES, OTHER, REASONS, Histogram, Metrics
 from pipeline.replay.feed import Draft, draft
+from pipeline.settings import load
 from pipeline.testing.specs import NOON
 from schemas.codec import encode
 from schemas.fraud import FraudAlertRaised
@@ -26,8 +30,26 @@ from tables.orders import UNDONE_FOR_DEADLINE, Leg, Order, Payment, Reservation,
 from tables.orders.counted import counted
 from tests.house.tree import ROOT
 
+ORDERS_ONLY = saga("orchestrated")
 SAMPLE = ROOT / "samples" / "orders-20k.jsonl.gz"
 LINES = 6_000
+RULES = """
+[[rule]]
+id = "final"
+on = ["PaymentProcessed"]
+window = { kind = "tumbling", size = "1m" }
+aggregate = "sum"
+above = "100.00"
+emit = "close"
+[[rule]]
+id = "in_pounds"
+on = ["PaymentProcessed"]
+window = { kind = "tumbling", size = "1m" }
+aggregate = "sum"
+above = "1.00"
+convert_to = "GBP"
+"""
+"""Two besides those that are shipped: the alerts of the first name no order, and nobody says what a pound is worth."""
 
 
 class Died(Exception):
@@ -53,11 +75,11 @@ class Told:
 class Run:
     """Lines through a worker that is counted."""
 
-    def __init__(self, lines: list[bytes], *, chunk: int) -> None:
-        asyncio.run(self._run(lines, chunk))
+    def __init__(self, lines: list[bytes], *, chunk: int, deciding: Sequence[AnyAgent] = ORDERS_ONLY) -> None:
+        asyncio.run(self._run(lines, chunk, deciding))
 
-    async def _run(self, lines: list[bytes], chunk: int) -> None:
-        async with Embedded(saga("orchestrated"), Options(chunk_records=chunk, dedup_ms=1 << 50), folder=None) as pipeline:
+    async def _run(self, lines: list[bytes], chunk: int, deciding: Sequence[AnyAgent]) -> None:
+        async with Embedded(deciding, Options(chunk_records=chunk, dedup_ms=1 << 50), folder=None) as pipeline:
             assert pipeline.worker
             pipeline.worker.observer = metrics = Metrics(pipeline.worker)
             drafts = [draft(each) for each in lines]
@@ -66,7 +88,9 @@ class Run:
             await pipeline.settle()
             self.told = Told(metrics)
             self.counts = pipeline.counts()
+            self.sums = pipeline.sums()
             self.rows = dict(pipeline.rows("orders"))
+            self.alerts = list(pipeline.rows("alerts"))
 
 
 def _record(pipeline: Embedded, line: Draft) -> Record:
@@ -174,6 +198,47 @@ def test_the_number_of_label_values_is_bounded() -> None:
     assert len(rules) == MOST_RULES + 1
     assert rules[OTHER,] == 20
     assert {kind for (kind,) in told.by("events_consumed_total", "event_type") if kind.startswith("Strange")} == set()
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 500])
+def test_fraud_is_counted_once(chunk: int, tmp_path: Path) -> None:
+    """Alerts by rule, though orders and fraud both hear them; payments without a rate; what came when its windows had closed."""
+    path = tmp_path / "rules.toml"
+    path.write_text((ROOT / "agents" / "fraud" / "default.toml").read_text() + RULES)
+    story = (ROOT / "samples" / "stories" / "fraud-rules.jsonl").read_bytes().splitlines()
+    after = [line.replace(b'"fr-', b'"after-').replace(b"2025-10-29T", b"2025-10-30T") for line in story]
+    late = [line.replace(b'"fr-', b'"late-') for line in story[:2]]
+    foreign = Envelope("foreign", NOON, FraudAlertRaised("cust-71", "foreign", order_id="order-fr-1"))
+    lines = [*story, *story, *after, *late, encode(foreign), encode(foreign)]
+    run = Run(lines, chunk=chunk, deciding=agents(load(rules=path)))
+    alerts = {rule: count for (rule,), count in run.told.by("fraud_alerts_total", "rule").items()}
+    said = Counter(raised.alert.rule for _, row in run.alerts for raised in row.raised)
+    assert alerts == {**said, "foreign": 1}
+    assert sum(said.values()) == run.counts["emitted.FraudAlertRaised"]
+    assert {"final", "high_volume", "high_average", "velocity", "probe_then_spend", "card_testing"} == said.keys()
+    assert run.told.by("late_events_total", "agent")["fraud",] == run.counts["late.fraud"] > len(late)
+    on_time = sum(b'"PaymentProcessed"' in line for line in [*story, *after, *late]) - run.counts["late.fraud"]
+    assert (
+        run.told.by("fraud_unrated_total", "rule") == {("in_pounds",): run.sums["activity.unrated.in_pounds"]} == {("in_pounds",): on_time}
+    )
+
+
+def test_what_the_rules_have_not_found_yet_is_told_as_0(tmp_path: Path) -> None:
+    """For each rule of the file: of a number that is there at once, Prometheus does not see that it has grown."""
+    path = tmp_path / "rules.toml"
+    path.write_text(RULES)
+
+    async def scenario() -> None:
+        async with Embedded(agents(load(rules=path)), Options(), folder=None) as pipeline:
+            assert pipeline.worker
+            told = Told(Metrics(pipeline.worker, rules(path)))
+            found = {(sample.name, *sample.labels.values()): sample.value for sample in told.samples}
+            assert {("fraud_alerts_total", "final"), ("fraud_alerts_total", "in_pounds")} <= found.keys()
+            assert [key[1] for key in found if key[0] == "fraud_unrated_total"] == ["in_pounds"]
+            assert [key[1] for key in found if key[0] == "late_events_total"] == ["fraud"]
+            assert not any(value for key, value in found.items() if key[0].startswith(("fraud_", "late_")))
+
+    asyncio.run(scenario())
 
 
 def reasons_in_code() -> Iterator[str]:

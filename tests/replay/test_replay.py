@@ -73,6 +73,19 @@ def test_a_second_replay_finds_duplicates_only(tmp_path: Path) -> None:
     assert (second.orders, second.money, second.problems) == (first.orders, first.money, [])
 
 
+def test_payments_without_a_rate_are_those_of_the_whole_state(tmp_path: Path) -> None:
+    """By rule, also in a second run, which counts none anew."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        '[[rule]]\nid = "in_pounds"\non = ["PaymentProcessed"]\nwindow = { kind = "tumbling", size = "1m" }\n'
+        'aggregate = "sum"\nabove = "1.00"\nconvert_to = "GBP"\n'
+    )
+    lines = [event(f"e-{n}", "PaymentProcessed", f"10:0{n}:00", order_id="o", payment_id="p", user_id="u", amount="5.00") for n in range(3)]
+    first, second = (run(lines, how=How(folder=tmp_path / "state"), rules=rules) for _ in range(2))
+    assert first.unrated == second.unrated == {"in_pounds": 3}
+    assert (first.problems, second.duplicates) == ([], 3)
+
+
 def test_event_ids_are_not_forgotten_however_long_the_input_is(tmp_path: Path) -> None:
     """Weeks later the first line of a file is still known."""
     late = event("x", "OrderShipped", "10:00:00", order_id="o-9").replace(b"2025-10-29", b"2025-11-20")

@@ -1,10 +1,14 @@
 """The sums of a report, and what makes it wrong."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
+from pipeline.cli.tables import rendered
 from pipeline.replay.report import Books, Report, make_report, stock_levels
 from schemas.orders import Line
 from tables.orders import Leg, Order, Payment, Refund, Reservation, Shipment, Status, unbalanced
@@ -36,11 +40,19 @@ def cancelled(*payments: Payment, status: Status = Status.CANCELLED) -> Order:
     return Order(id="o", status=status, currency="USD", reservations=UNDONE, payments=payments, undone_for="x", cancelled=True)
 
 
-def report_of(*orders: Order, records: int = 0, counts: Mapping[str, int] | None = None, before: Mapping[str, int] | None = None) -> Report:
+def report_of(
+    *orders: Order,
+    records: int = 0,
+    counts: Mapping[str, int] | None = None,
+    before: Mapping[str, int] | None = None,
+    sums: Mapping[str, int] | None = None,
+) -> Report:
     books = Books()
     for order in orders:
         books.add(order.id, order)
-    return make_report(records=records, counts=Counter(counts or {}), before=before or {}, books=books, alerts=[], stock={}, seconds=1.0)
+    return make_report(
+        records=records, counts=Counter(counts or {}), before=before or {}, books=books, alerts=[], stock={}, sums=sums or {}, seconds=1.0
+    )
 
 
 ASKED_BACK = (Refund(1_000, "x", 1_000),)
@@ -119,6 +131,21 @@ def test_counts_are_of_this_run() -> None:
         records=2, counts={"input.applied": 5, "input.ignored": 4, "emitted.X": 7}, before={"input.applied": 3, "input.ignored": 4}
     )
     assert (report.applied, report.ignored, report.emitted) == (2, 0, {"X": 7})
+
+
+def test_payments_without_a_rate_are_told_by_rule() -> None:
+    """Of the whole state; people are told only where there are any."""
+    report = report_of(sums={"activity.unrated.in_pounds": 3, "activity.unrated.in_yen": 0, "rows.activity": 7})
+    assert report.unrated == {"in_pounds": 3}
+    assert re.search(r"payments without a rate *\n *in_pounds +3\b", shown(report))
+    assert "without a rate" not in shown(report_of(sums={"rows.activity": 7}))
+
+
+def shown(report: Report) -> str:
+    console = Console(file=StringIO(), width=100)
+    with console.capture() as text:
+        console.print(rendered(report))
+    return text.get()
 
 
 def test_stock_that_does_not_add_up_is_a_problem() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -40,7 +40,7 @@ class Believed:
         self.positions: dict[TopicPartition, int] = {}
         self.asked: list[tuple[int, bool]] = []
 
-    def until(self, _task: Task) -> int:
+    def until(self, _task: Task, _silent: Collection[str]) -> int:
         return self._until
 
     def ask(self, _task: Task, _silent: Sequence[str], until: int, *, urgent: bool) -> None:
@@ -291,3 +291,11 @@ def test_a_foreign_header_of_that_name_is_only_a_header(said: bytes) -> None:
     """Whoever writes it can stop nobody."""
     record = record_of(read(EVENTS, 0, headers=((SAID, said),)))
     assert (record.order.source, record.headers) == (FED, ((SAID, said),))
+
+
+def test_the_horizon_is_the_earliest_that_is_left_in_an_inbox() -> None:
+    """It is in order by each of those that write to it, and not in all: what is behind a later one counts, wherever the chunk ends."""
+    assert Reader({INBOX: [LATE, 7, 9, 11, 8], EVENTS: [5]}, told_ms=0).next() == ([5, LATE, 7, 9], 8)
+    assert Reader({INBOX: [LATE, 7], EVENTS: [5]}, lagging=EVENTS, told_ms=0).next() == ([5], 5)
+    assert Reader({INBOX: [LATE, 2], EVENTS: [5]}, lagging=EVENTS, told_ms=0).next() == ([5], 2)
+    assert Reader({INBOX: [LATE], EVENTS: []}, lagging=INBOX, told_ms=LATE + 3).next() == ([LATE], LATE + 3)

@@ -49,7 +49,7 @@ class Cluster:
 
     async def ask(self, until: int = NOON) -> None:
         self.silence.ask(TASK, [UPSTREAM], until, urgent=True)
-        await asyncio.sleep(2 * silence.AGAIN_SECONDS)
+        await asyncio.sleep(silence.SURE_SECONDS + 2 * silence.AGAIN_SECONDS)
 
 
 def run(act: Callable[[], Awaitable[None]]) -> None:
@@ -64,8 +64,8 @@ def test_nothing_is_believed_unasked() -> None:
 
     async def act() -> None:
         cluster = Cluster()
-        assert cluster.silence.until(TASK) < 0
-        assert not cluster.silence.passed(TASK, 0)
+        assert cluster.silence.until(TASK, [UPSTREAM]) < 0
+        assert not cluster.silence.passed(TASK, [UPSTREAM], 0)
 
     run(act)
 
@@ -76,10 +76,10 @@ def test_those_who_have_committed_everything_are_believed() -> None:
     async def act() -> None:
         cluster = Cluster()
         await cluster.ask()
-        assert cluster.asked == [INPUT]
-        assert NOON <= cluster.silence.until(TASK) <= NOON + silence.TRUST_SECONDS * 1_000
-        assert cluster.silence.passed(TASK, NOON)
-        assert not cluster.silence.passed(TASK, NOON + 60_000)
+        assert cluster.asked == [INPUT, INPUT], "twice, because time is to jump"
+        assert NOON <= cluster.silence.until(TASK, [UPSTREAM]) <= NOON + silence.TRUST_SECONDS * 1_000
+        assert cluster.silence.passed(TASK, [UPSTREAM], NOON)
+        assert not cluster.silence.passed(TASK, [UPSTREAM], NOON + 60_000)
         assert cluster.answers == 1
 
     run(act)
@@ -91,7 +91,7 @@ def test_those_who_have_something_to_read_are_not() -> None:
     async def act() -> None:
         cluster = Cluster(consumed=False)
         await cluster.ask()
-        assert cluster.silence.until(TASK) < 0
+        assert cluster.silence.until(TASK, [UPSTREAM]) < 0
         assert cluster.answers == 1
 
     run(act)
@@ -103,10 +103,10 @@ def test_what_they_said_is_read_first() -> None:
     async def act() -> None:
         cluster = Cluster(inbox_end=5)
         await cluster.ask()
-        assert cluster.silence.until(TASK) < 0
+        assert cluster.silence.until(TASK, [UPSTREAM]) < 0
         cluster.silence.positions[INBOX] = 5
         await asyncio.sleep(10 * silence.LOOK_SECONDS)
-        assert cluster.silence.until(TASK) >= NOON
+        assert cluster.silence.until(TASK, [UPSTREAM]) >= NOON
 
     run(act)
 
@@ -118,7 +118,7 @@ def test_a_broker_that_is_away_is_no_answer() -> None:
         cluster = Cluster()
         cluster.away = True
         await cluster.ask()
-        assert cluster.silence.until(TASK) < 0
+        assert cluster.silence.until(TASK, [UPSTREAM]) < 0
         assert cluster.answers == 1
 
     run(act)
@@ -131,6 +131,33 @@ def test_a_new_assignment_forgets_all_answers() -> None:
         cluster = Cluster()
         await cluster.ask()
         cluster.silence.forget()
-        assert cluster.silence.until(TASK) < 0
+        assert cluster.silence.until(TASK, [UPSTREAM]) < 0
+
+    run(act)
+
+
+def test_who_was_not_asked_is_not_believed() -> None:
+    """An answer is about those that it was asked of: another one may have said something, and be silent again."""
+
+    async def act() -> None:
+        cluster = Cluster()
+        await cluster.ask()
+        assert cluster.silence.until(TASK, []) >= NOON
+        assert cluster.silence.until(TASK, [UPSTREAM, "intake-1-9"]) < 0
+        assert not cluster.silence.passed(TASK, [UPSTREAM, "intake-1-9"], NOON)
+
+    run(act)
+
+
+def test_time_jumps_only_where_silence_lasts() -> None:
+    """What is written at once does not arrive at once: the broker is asked again a moment later."""
+
+    async def act() -> None:
+        cluster = Cluster()
+        cluster.silence.ask(TASK, [UPSTREAM], NOON, urgent=True)
+        await asyncio.sleep(silence.SURE_SECONDS / 2)
+        cluster.is_consumed = False
+        await asyncio.sleep(silence.SURE_SECONDS)
+        assert cluster.silence.until(TASK, [UPSTREAM]) < 0
 
     run(act)
