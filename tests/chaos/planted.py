@@ -24,7 +24,7 @@ from pipeline.worker import kafka
 from pipeline.worker.kafka import KafkaLink
 from schemas.message import Instant
 
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.3
 """Between the two halves of what must be one: time to die in."""
 
 

@@ -10,7 +10,7 @@ from tests.chaos.run import AT_LEAST_ONCE, PLANTS, How, Result, run
 
 pytestmark = pytest.mark.broker
 
-CRUEL = {"kill": 3, "zombie": 1}
+CRUEL = {"kill": 6, "zombie": 1}
 """Faults that bring to light what is planted."""
 FOUND_BY = {
     "offsets-first": {"every_record_is_accounted_for", "nothing_is_rekeyed_twice_or_never"},

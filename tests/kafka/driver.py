@@ -106,6 +106,12 @@ class Stage:
                 return not await topics.differences(wanted(self.plan))
 
             await until(ready, "topics are not made")
+        reader = self.kafka.reader()
+        await reader.start()
+        try:  # whose leaders answer: what is written before that is tried again and again
+            await reader.end_offsets([KafkaPartition(topic, p) for topic, count in self.plan.topics.items() for p in range(count)])
+        finally:
+            await reader.stop()
         return self
 
     async def write(self, lines: Iterable[bytes]) -> None:
