@@ -254,6 +254,11 @@ class Watch:
             if all([await self._reader.position(partition) >= ends[partition] for partition in self._partitions]):
                 return
 
+    @property
+    def there(self) -> dict[str, int]:
+        """Of what was written and re-keyed, how many records each topic has."""
+        return dict(Counter(record.topic for record in self.records if record.order.source == FED))
+
     def counts(self) -> Counter[str]:
         total: Counter[str] = Counter()
         for task in self.tasks.values():
@@ -276,7 +281,9 @@ class Watch:
         deadline = time.monotonic() + seconds
         await self.look()
         while not condition():
-            assert time.monotonic() < deadline, f"not in time: {self.taken} of {self._stage.written}, {dict(self.counts())}"
+            assert time.monotonic() < deadline, (
+                f"not in time: {self.taken} of {self._stage.written}, {dict(self.counts())}; there: {self.there}"
+            )
             for each in working:
                 if each.serving.done():
                     each.serving.result()
