@@ -3,7 +3,6 @@
 CHAOS_PLANT names the fault (none: the worker as it is), CHAOS_MEMTABLE the bytes that RocksDB keeps in memory.
 """
 
-import asyncio
 import os
 import signal
 import sys
@@ -25,10 +24,20 @@ from pipeline.worker import kafka
 from pipeline.worker.kafka import KafkaLink
 from schemas.message import Instant
 
-PAUSE_SECONDS = 0.3
-"""Between the two halves of what must be one: time to die in."""
 CHUNKS = 40
-"""After so many one dies between the two halves."""
+"""After so many one dies between the two halves of what must be one."""
+SOME = 2
+"""Rows in a chunk, its head among them, that are more than a mark of time."""
+
+chunks = count(1)
+
+
+def dies_once(*, where: bool) -> None:
+    """Each worker, `where` it shows; a kill from outside would hit that moment too seldom."""
+    died = Path(os.environ["ORDERFLOW_DATA_DIR"]).with_suffix(".died")
+    if next(chunks) > CHUNKS and where and not died.exists():
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def offsets_first() -> None:
@@ -42,7 +51,7 @@ def offsets_first() -> None:
             offsets = {KafkaPartition(*tp): offset for tp, offset in outbox.offsets.items()}
             await producer.send_offsets_to_transaction(offsets, self._group)
             await producer.commit_transaction()
-            await asyncio.sleep(PAUSE_SECONDS)
+            dies_once(where=any(record.value for record in outbox.records))
         return await whole(self, Outbox(outbox.records, outbox.changelog, {}), changelog)
 
     Writer.commit = commit  # type: ignore[method-assign]  # this is the fault
@@ -60,12 +69,8 @@ def blind() -> None:
 
 
 def store_first() -> None:
-    """Tables are written before the transaction is committed; with a log, so that what was written is there when the process dies.
-
-    Which each worker does once, between the two: whoever kills it hits that moment too seldom.
-    """
+    """Tables are written before the transaction is committed; with a log, so that what was written is there when the process dies."""
     whole, opened = Task.work, RocksDBStore.__init__
-    died, chunks = Path(os.environ["ORDERFLOW_DATA_DIR"]).with_suffix(".died"), count(1)
 
     def init(self: RocksDBStore, folder: Path, *, wal: bool) -> None:  # noqa: ARG001  # as in the product
         opened(self, folder, wal=True)
@@ -75,9 +80,7 @@ def store_first() -> None:
     ) -> Work:
         found = whole(self, records, horizon=horizon, idle=idle, today=today)
         self.done(found, self.head.changelog_end + len(found.outbox.changelog) + 1)
-        if next(chunks) > CHUNKS and found.taken and not died.exists():
-            died.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        dies_once(where=len(found.outbox.changelog) > SOME)
         return found
 
     RocksDBStore.__init__ = init  # type: ignore[method-assign]  # this is the fault
@@ -104,21 +107,21 @@ def shared_id() -> None:
     Writer.__init__ = init  # type: ignore[assignment, method-assign]  # this is the fault
 
 
-def slow_offsets() -> None:
-    """No fault where the guarantee is at least once: only time to die between what is said, its changelog, and its place in the input."""
+def dies_between() -> None:
+    """No fault where the guarantee is at least once: only a death between what is said, and its changelog and place in the input."""
 
-    async def slow(producer: AIOKafkaProducer, batches: Mapping[TopicPartition, Sequence[Appended]]) -> dict[TopicPartition, int]:
+    async def deadly(producer: AIOKafkaProducer, batches: Mapping[TopicPartition, Sequence[Appended]]) -> dict[TopicPartition, int]:
         last = await send(producer, batches)
-        await asyncio.sleep(PAUSE_SECONDS)
+        dies_once(where=any(value for tp, said in batches.items() if not tp.topic.endswith("-changelog") for _, value, _, _ in said))
         return last
 
-    kafka.send = slow  # type: ignore[attr-defined]  # this is the delay
+    kafka.send = deadly  # type: ignore[attr-defined]  # this is the death
 
 
 PLANTED: dict[str, Callable[[], None]] = {
     "offsets-first": offsets_first,
     "store-first": store_first,
-    "slow-offsets": slow_offsets,
+    "dies-between": dies_between,
     "unfenced": unfenced,
     "shared-id": shared_id,
 }

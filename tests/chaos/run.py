@@ -27,7 +27,7 @@ DAY_SECONDS = 15.0
 QUIET_SECONDS = 2.0
 CREATE_SECONDS = 60
 EXACTLY_ONCE, AT_LEAST_ONCE = "exactly_once", "at_least_once"
-PLANTS = ("offsets-first", "shared-id", "slow-offsets", "store-first", "unfenced")
+PLANTS = ("dies-between", "offsets-first", "shared-id", "store-first", "unfenced")
 """Faults that can be planted in the workers (planted.py)."""
 
 
@@ -98,7 +98,7 @@ async def _run(how: How, folder: Path, say: Say) -> Result:
             "ORDERFLOW_LATENESS_SECONDS": str(LATENESS_SECONDS),
             "ORDERFLOW_SESSION_TIMEOUT_SECONDS": str(session),
         }
-        plant = how.plant or ("slow-offsets" if how.guarantee == AT_LEAST_ONCE else "")  # or a short run would seldom show the difference
+        plant = how.plant or ("dies-between" if how.guarantee == AT_LEAST_ONCE else "")  # or a short run would seldom show the difference
         disk = stack.enter_context(small_disk(folder / "disk"))
         fleet = await stack.enter_async_context(Fleet(made(folder / "workers"), environment, plant=plant))
         await asyncio.to_thread(create_topics, environment)
