@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import aclosing, contextmanager
+from functools import partial
 from html import escape
 from multiprocessing import get_context
 from operator import itemgetter
@@ -21,7 +22,7 @@ from pipeline.log.record import Record
 from pipeline.problem import Problem
 from pipeline.reach import kafka_of
 from pipeline.reach import reach as reach_of
-from pipeline.replay.feed import draft, feed, time_of
+from pipeline.replay.feed import feed, time_of
 from pipeline.replay.lines import STDIN, merged, opened
 from pipeline.replay.out import record_line
 from pipeline.replay.run import BATCH
@@ -232,8 +233,7 @@ def outcome(files: Sequence[str], settings: Settings, path: Path | None, *, with
         pipeline.emitted.append(hear)
         async with pipeline:
             with opened(files) as sources:
-                lines = counted(merged(sources, time_of, given.options().jump_ms), payments)
-                await feed(pipeline, lines, batch=BATCH)
+                await feed(pipeline, merged(sources, time_of, given.options().jump_ms), batch=BATCH, reads=partial(_count, payments))
             await pipeline.settle()
             if with_orders:
                 for key, order in pipeline.rows("orders"):
@@ -247,13 +247,10 @@ def outcome(files: Sequence[str], settings: Settings, path: Path | None, *, with
     return found
 
 
-def counted(lines: Iterable[bytes], payments: Counter[str]) -> Iterator[bytes]:
-    """The same lines; whose payments they are is counted on the way."""
-    for line in lines:
-        said = draft(line).read if b"ay" in line else None  # payment, Payment, OrderPaid
-        if isinstance(said, Envelope) and isinstance(payment := said.payload, PaymentProcessed | PaymentFailed):
-            payments[payment.user_id] += 1
-        yield line
+def _count(payments: Counter[str], said: object) -> None:
+    """Whose payment it is, if it is one."""
+    if isinstance(said, Envelope) and isinstance(payment := said.payload, PaymentProcessed | PaymentFailed):
+        payments[payment.user_id] += 1
 
 
 def difference(base: Outcome, new: Outcome, since: Instant | None = None) -> Difference:

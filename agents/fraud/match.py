@@ -6,7 +6,7 @@ from schemas.fraud import FraudAlertRaised
 from schemas.message import Instant
 from schemas.money import text
 from tables.activity import Activity, Kept
-from tables.windows import Crossing, Mark, add_mark, first_match, reachable, single, unanswered
+from tables.windows import Crossing, Mark, Pane, add_mark, first_match, reachable, single, unanswered
 
 _NOTHING = Kept()
 
@@ -36,7 +36,7 @@ class Applying:
                 value, unit = self._worth(rule, minor, currency, at)
                 if value is not None:
                     mark = None if rule.of is None else getattr(payment, rule.of) or currency
-                    self._window(rule, unit, Kept((single(at, event_id, value, mark),)), horizon, payment.order_id)
+                    self._window(rule, unit, single(at, event_id, value, mark), horizon, payment.order_id)
         about = (payment.order_id, text(minor, currency), currency)
         for sequence in self._rules.sequences[type(payment)]:
             if fits := sequence.fits(payment):
@@ -52,15 +52,14 @@ class Applying:
             self._unrated = {**self._unrated, rule.id: self._unrated.get(rule.id, 0) + 1}
         return value, rule.convert_to
 
-    def _window(self, rule: WindowRule, unit: str, new: Kept, horizon: Instant, order_id: str) -> None:
+    def _window(self, rule: WindowRule, unit: str, new: Pane, horizon: Instant, order_id: str) -> None:
         name = f"{rule.feed}/{unit}"
         kept = self._windows.get(name, _NOTHING)
-        (pane,) = new.panes
-        panes, raised = rule.window.add(kept.panes, pane, horizon), kept.raised
+        panes, raised = rule.window.add(kept.panes, new, horizon), kept.raised
         if rule.at_close:
             self._wake(rule.window.next_end(panes, kept.closed))
         else:
-            found = rule.window.crossings(kept.panes, panes, pane, rule.over(unit), raised)
+            found = rule.window.crossings(kept.panes, panes, new, rule.over(unit), raised)
             if raised or found:
                 raised = rule.window.remembered((*raised, *(crossing.start for crossing in found)), panes, horizon)
             self.alerts += [self._crossed(rule, crossing, unit, order_id) for crossing in found]

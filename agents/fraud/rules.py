@@ -58,8 +58,8 @@ class _Window(Struct, frozen=True, forbid_unknown_fields=True):
     gap: str = ""
 
 
-class _Bounds(Struct, frozen=True, forbid_unknown_fields=True):
-    """Amounts in units of the payment's currency."""
+class Where(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which events count. Amounts in units of the payment's currency."""
 
     above: Decimal | None = None
     at_least: Decimal | None = None
@@ -68,8 +68,21 @@ class _Bounds(Struct, frozen=True, forbid_unknown_fields=True):
     currency: tuple[str, ...] = ()
     reason: tuple[str, ...] = ()
 
+    def fits(self, payment: Payment) -> bool:
+        amount = payment.amount
+        if amount is None and any(getattr(self, word) is not None for word in WORDS):
+            return False
+        return (
+            (self.above is None or amount > self.above)  # type: ignore[operator]  # None was turned away
+            and (self.at_least is None or amount >= self.at_least)  # type: ignore[operator]  # as above
+            and (self.below is None or amount < self.below)  # type: ignore[operator]  # as above
+            and (self.at_most is None or amount <= self.at_most)  # type: ignore[operator]  # as above
+            and (not self.currency or (payment.currency or USUAL) in self.currency)
+            and (not self.reason or (isinstance(payment, PaymentFailed) and payment.reason in self.reason))
+        )
 
-class _Step(_Bounds, frozen=True, forbid_unknown_fields=True, kw_only=True):
+
+class _Step(Where, frozen=True, forbid_unknown_fields=True, kw_only=True):
     on: str
     times: int = 1
     follows: Literal["next", "later", "never"] = "later"
@@ -81,7 +94,7 @@ class _Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     key: Literal["user_id"] = "user_id"
     action: Action = "alert"
     on: tuple[str, ...] = ()
-    where: _Bounds = _Bounds()
+    where: Where = Where()
     window: _Window | None = None
     aggregate: Aggregate | None = None
     of: Thing | None = None
@@ -109,26 +122,6 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 # --- as applied
-
-
-@dataclass(frozen=True)
-class Where:
-    """Which events count."""
-
-    bounds: _Bounds
-
-    def fits(self, payment: Payment) -> bool:
-        b, amount = self.bounds, payment.amount
-        if amount is None and (b.above is not None or b.at_least is not None or b.below is not None or b.at_most is not None):
-            return False
-        return (
-            (b.above is None or amount > b.above)  # type: ignore[operator]  # None was turned away
-            and (b.at_least is None or amount >= b.at_least)  # type: ignore[operator]  # as above
-            and (b.below is None or amount < b.below)  # type: ignore[operator]  # as above
-            and (b.at_most is None or amount <= b.at_most)  # type: ignore[operator]  # as above
-            and (not b.currency or (payment.currency or USUAL) in b.currency)
-            and (not b.reason or (isinstance(payment, PaymentFailed) and payment.reason in b.reason))
-        )
 
 
 @dataclass(frozen=True)
@@ -266,9 +259,8 @@ class RuleSet:
 
     def changed(self, rules: Mapping[str, Rule | None]) -> "RuleSet":
         """With these in place of those of the same id; None switches one off."""
-        kept = [rules.get(rule.id, rule) for rule in self.rules]
-        known = {rule.id for rule in self.rules}
-        return RuleSet(tuple(rule for rule in (*kept, *(rule for id_, rule in rules.items() if id_ not in known)) if rule), self.rates)
+        changed = {rule.id: rule for rule in self.rules} | dict(rules)
+        return RuleSet(tuple(rule for rule in changed.values() if rule is not None), self.rates)
 
     def converted(self, minor: int, currency: str, to: str, at: Instant) -> int | None:
         """Minor units of `to`, rounded half to even; None without a rate."""
@@ -426,7 +418,7 @@ def _sequence(rule: _Rule) -> SequenceRule:
             raise RuleError(rule.id, f"{name}.follows", "never must come once, after a step that does")
         marks.append((_kind(rule.id, step.on, f"{name}.on"), _where(rule.id, step, name)))
         steps.append(Step(step.times, step.follows))
-    if sum(step.follows != "never" for step in steps) == 1 and steps[0].times == 1 and len(steps) == 1 and marks[0][1] is None:
+    if len(steps) == 1 and steps[0].times == 1 and marks[0][1] is None:
         raise RuleError(rule.id, "steps", "every single event would match; add a step")
     return SequenceRule(
         rule.id, rule.version, rule.action, tuple(steps), tuple(marks), _duration(rule.id, "within", rule.within),
@@ -453,14 +445,14 @@ def _window(rule: _Rule, window: _Window | None) -> WindowKind:
     return Hopping(first, more[0])
 
 
-def _where(rule: str, written: _Bounds, name: str) -> Where | None:
+def _where(rule: str, written: Where, name: str) -> Where | None:
     for word in WORDS:
         if (limit := getattr(written, word)) is not None and (not limit.is_finite() or limit < 0):
             raise RuleError(rule, f"{name}.{word}", "must be an amount from 0")
     for currency in written.currency:
         _known(currency, rule, f"{name}.currency")
-    bounds = _Bounds(*(getattr(written, each) for each in _Bounds.__struct_fields__))
-    return None if bounds == _Bounds() else Where(bounds)
+    where = Where(*(getattr(written, each) for each in Where.__struct_fields__))
+    return None if where == Where() else where
 
 
 def _kind(rule: str, name: str, field_name: str) -> type[Payment]:

@@ -7,7 +7,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, repeat
+from itertools import accumulate
 from typing import NamedTuple
 
 import msgspec
@@ -219,11 +219,11 @@ class Task:
         limit = min(horizon, self._limit(chunk.head.upstream))
         ticked = any(item.tick for item in read)
         chunk.find_deadlines((latest if ticked else min(latest, limit)) - self._options.lateness_ms)
-        earliest = _earliest(records, read) if self._options.gated else repeat(IDLE)
         head, counts, lateness_ms, gated = chunk.head, chunk.counts, self._options.lateness_ms, self._options.gated
+        earliest = _earliest(records, read) if gated else [IDLE] * len(records)
         new: dict[bytes, None] = {}
         outcomes: list[str | None] = []
-        for record, item, still in zip(records, read, earliest, strict=False):
+        for record, item, still in zip(records, read, earliest, strict=True):
             now = max(head.time, record.order.at)
             if item.tick:
                 name, late = told(item.tick, record.timestamp)

@@ -208,9 +208,11 @@ async def feed(
     batch: int,
     pace: Pace | None = None,
     progress: Callable[[int], None] = lambda _lines: None,
+    reads: Callable[[object], None] | None = None,
 ) -> int:
     """Feed all lines, `batch` at a time, and let happen what they cause. Answers how many there were; `progress` hears it after each batch.
 
+    `reads` hears what each line says, as it was decoded.
     With a pace, what is due is fed at once, and what is not yet due is waited for.
     """
     records: list[Record] = []
@@ -227,6 +229,8 @@ async def feed(
     try:
         for line in lines:
             said = draft(line)
+            if reads is not None:
+                reads(said.read)
             if pace is not None and said.at is not None and believable(said.at, pipeline) and pace.wait_seconds(said.at) > 0:
                 await flush()
                 await pace.until(said.at)

@@ -31,59 +31,70 @@ class Crossing(NamedTuple):
     holds: Pane
 
 
-class Tumbling(Struct, frozen=True, tag="tumbling", tag_field="kind"):
-    """Windows of one size, one after the other, aligned to the epoch."""
-
-    size_ms: int
-
-    def start(self, at: Instant) -> Instant:
-        """The start of the window that `at` belongs to."""
-        return at - at % self.size_ms
-
-    def add(self, panes: Panes, new: Pane, horizon: Instant) -> Panes:
-        """With `new`, and without what nothing from `horizon` on can change."""
-        return _add_aligned(panes, new, new.start - new.start % self.size_ms, horizon - self.size_ms)
-
-    def crossings(self, _before: Panes, panes: Panes, new: Pane, over: Over, raised: Collection[Instant]) -> list[Crossing]:
-        """Of the windows that `new` has changed, those that are over and were not yet `raised`, as the starts say."""
-        start = new.start - new.start % self.size_ms
-        if start in raised:
-            return []
-        holds = panes[bisect_left(panes, start, key=_start)]
-        return [Crossing(start, start + self.size_ms, holds)] if over((holds,)) else []
+class _Kind(Struct, frozen=True):
+    """Where each pane is a window, and closes when nothing on time can change it."""
 
     def expires(self, pane: Pane) -> Instant:
         """When nothing on time can change it, or what it is part of."""
+        raise NotImplementedError
+
+    def closed(self, panes: Panes, since: Instant, now: Instant) -> Iterator[Crossing]:
+        """The windows that end after `since`, and not after `now`."""
+        for pane in panes:
+            end = self.expires(pane)
+            if since < end <= now:
+                yield Crossing(pane.start, end, pane)
+
+    def next_end(self, panes: Panes, now: Instant) -> Instant | None:
+        """When the next window closes."""
+        return min((end for pane in panes if (end := self.expires(pane)) > now), default=None)
+
+
+class _Aligned(_Kind, frozen=True):
+    """Windows of one size, whose starts are counted from the epoch."""
+
+    size_ms: int
+
+    @property
+    def _pane_ms(self) -> int:
+        return self.size_ms
+
+    def add(self, panes: Panes, new: Pane, horizon: Instant) -> Panes:
+        """With `new`, and without what nothing from `horizon` on can change."""
+        return _add_aligned(panes, new, new.start - new.start % self._pane_ms, horizon - self.size_ms)
+
+    def expires(self, pane: Pane) -> Instant:
         return pane.start + self.size_ms
 
     def remembered(self, raised: Collection[Instant], _panes: Panes, horizon: Instant) -> tuple[Instant, ...]:
         """Of the windows that were raised, those that something from `horizon` on can still change."""
         return tuple(start for start in raised if start + self.size_ms > horizon)
 
-    def closed(self, panes: Panes, since: Instant, now: Instant) -> Iterator[Crossing]:
-        """The windows that end after `since`, and not after `now`."""
-        for pane in panes:
-            end = pane.start + self.size_ms
-            if since < end <= now:
-                yield Crossing(pane.start, end, pane)
 
-    def next_end(self, panes: Panes, now: Instant) -> Instant | None:
-        """When the next window closes that holds something."""
-        return min((end for pane in panes if (end := pane.start + self.size_ms) > now), default=None)
+class Tumbling(_Aligned, frozen=True):
+    """Windows one after the other."""
+
+    def start(self, at: Instant) -> Instant:
+        """The start of the window that `at` belongs to."""
+        return at - at % self.size_ms
+
+    def crossings(self, _before: Panes, panes: Panes, new: Pane, over: Over, raised: Collection[Instant]) -> list[Crossing]:
+        """Of the windows that `new` has changed, those that are over and were not yet `raised`, as the starts say."""
+        start = self.start(new.start)
+        if start in raised:
+            return []
+        holds = panes[bisect_left(panes, start, key=_start)]
+        return [Crossing(start, start + self.size_ms, holds)] if over((holds,)) else []
 
 
-class Hopping(Struct, frozen=True, tag="hopping", tag_field="kind"):
+class Hopping(_Aligned, frozen=True):
     """Windows of one size, one beginning `every_ms`. An event is kept once, in a pane that all its windows share."""
 
-    size_ms: int
     every_ms: int
 
     @property
     def _pane_ms(self) -> int:
         return gcd(self.size_ms, self.every_ms)
-
-    def add(self, panes: Panes, new: Pane, horizon: Instant) -> Panes:
-        return _add_aligned(panes, new, new.start - new.start % self._pane_ms, horizon - self.size_ms)
 
     def crossings(self, _before: Panes, panes: Panes, new: Pane, over: Over, raised: Collection[Instant]) -> list[Crossing]:
         at = new.start
@@ -117,12 +128,6 @@ class Hopping(Struct, frozen=True, tag="hopping", tag_field="kind"):
             if left is not None:
                 yield Crossing(start, end, left)
 
-    def expires(self, pane: Pane) -> Instant:
-        return pane.start + self.size_ms
-
-    def remembered(self, raised: Collection[Instant], _panes: Panes, horizon: Instant) -> tuple[Instant, ...]:
-        return tuple(start for start in raised if start + self.size_ms > horizon)
-
     def closed(self, panes: Panes, since: Instant, now: Instant) -> Iterator[Crossing]:
         if not panes:
             return
@@ -138,7 +143,7 @@ class Hopping(Struct, frozen=True, tag="hopping", tag_field="kind"):
         return first + -first % self.every_ms + self.size_ms
 
 
-class Sliding(Struct, frozen=True, tag="sliding", tag_field="kind"):
+class Sliding(_Kind, frozen=True):
     """One window per event, which ends with it and reaches back: from `at - size_ms`, which is not part of it, to the event itself.
 
     Exact up to `MOST_PANES` events in reach; of a key with more, the far edge is sharp to a hundredth of the
@@ -229,7 +234,7 @@ class Sliding(Struct, frozen=True, tag="sliding", tag_field="kind"):
         return None
 
 
-class Session(Struct, frozen=True, tag="session", tag_field="kind"):
+class Session(_Kind, frozen=True):
     """Windows that last as long as something happens: events no further apart than `gap_ms` are in the same one."""
 
     gap_ms: int
@@ -256,15 +261,6 @@ class Session(Struct, frozen=True, tag="session", tag_field="kind"):
 
     def remembered(self, raised: Collection[Instant], panes: Panes, _horizon: Instant) -> tuple[Instant, ...]:
         return tuple(start for start in raised if any(pane.start <= start <= pane.last for pane in panes))
-
-    def closed(self, panes: Panes, since: Instant, now: Instant) -> Iterator[Crossing]:
-        for pane in panes:
-            end = pane.last + self.gap_ms + 1
-            if since < end <= now:
-                yield Crossing(pane.start, end, pane)
-
-    def next_end(self, panes: Panes, now: Instant) -> Instant | None:
-        return min((end for pane in panes if (end := pane.last + self.gap_ms + 1) > now), default=None)
 
 
 WindowKind: TypeAlias = Tumbling | Hopping | Sliding | Session

@@ -24,19 +24,10 @@ from tests.grafana.dashboards import FRAUD, ROOT, queries
 from tests.grafana.tools import needed
 from tests.kafka.brokers import HOST, Brokers
 from tests.kafka.driver import SECONDS, Stage, Watch, run
+from tests.metrics.test_metrics import IN_POUNDS
 
 WAVE = 2_500
 POLL_SECONDS = 0.2
-IN_POUNDS = """
-[[rule]]
-id = "in_pounds"
-on = ["PaymentProcessed"]
-window = { kind = "tumbling", size = "1m" }
-aggregate = "sum"
-above = "1.00"
-convert_to = "GBP"
-"""
-"""And nobody says what a pound is worth."""
 MARKERS = 8
 """Behind the last record of a partition there may be the marker of each task that writes to it."""
 

@@ -33,14 +33,7 @@ from tests.house.tree import ROOT
 ORDERS_ONLY = saga("orchestrated")
 SAMPLE = ROOT / "samples" / "orders-20k.jsonl.gz"
 LINES = 6_000
-RULES = """
-[[rule]]
-id = "final"
-on = ["PaymentProcessed"]
-window = { kind = "tumbling", size = "1m" }
-aggregate = "sum"
-above = "100.00"
-emit = "close"
+IN_POUNDS = """
 [[rule]]
 id = "in_pounds"
 on = ["PaymentProcessed"]
@@ -49,7 +42,19 @@ aggregate = "sum"
 above = "1.00"
 convert_to = "GBP"
 """
-"""Two besides those that are shipped: the alerts of the first name no order, and nobody says what a pound is worth."""
+"""And nobody says what a pound is worth."""
+FINAL = """
+[[rule]]
+id = "final"
+on = ["PaymentProcessed"]
+window = { kind = "tumbling", size = "1m" }
+aggregate = "sum"
+above = "100.00"
+emit = "close"
+"""
+"""Its alerts name no order."""
+RULES = FINAL + IN_POUNDS
+"""Two besides those that are shipped."""
 
 
 class Died(Exception):
