@@ -44,6 +44,15 @@ class Deadline(NamedTuple):
     correlation_id: str = ""
 
 
+class Watch(NamedTuple):
+    """How one table's rows are summed up in those of another."""
+
+    table: AnyTable
+    """Of the same partitions."""
+    adds: Callable[[Any, Any, Envelope[Any]], Mapping[str, Any]]
+    """Of a row before a step, after it, and the message that made it: by key, what the step adds (`+`) to rows of who watches."""
+
+
 MINUTE_MS = 60_000
 
 
@@ -80,6 +89,8 @@ class Agent(Generic[R]):
     Such an agent decides and folds with the watermark, its last argument: nothing that is on time is older."""
     beside: AnyTable | None = None
     """A table of one row per partition that an agent of the same partitions writes: decided and folded with what that says now."""
+    watches: Watch | None = None
+    """Whose rows it sums up, whatever made them change."""
     patience_ms: int = 15 * MINUTE_MS
     """How long a parked message waits, in event time."""
 

@@ -10,6 +10,7 @@ from agents import fraud as agents_of_fraud
 from agents.agent import AnyAgent
 from agents.fraud import RuleError, RuleSet, fraud, line_of, read_rules
 from agents.orders import saga
+from agents.sales import sales
 from agents.standins import standins
 from pipeline.embedded import Embedded
 from pipeline.problem import Problem
@@ -26,6 +27,7 @@ def agents(settings: Settings, stock: Mapping[str, int] | None = None) -> tuple[
     """Who decides. `stock` is what the stand-in stock begins with; without it, the levels of the samples."""
     return (
         *saga(settings.saga, settings.timeouts()),
+        *sales(),
         *fraud(rules(settings.rules)),
         *(standins(levels() if stock is None else stock) if settings.services == "standin" else ()),
     )

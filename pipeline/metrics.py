@@ -26,7 +26,7 @@ from schemas.message import Envelope, Instant
 from schemas.orders import CancelShipment, RefundPayment, ReleaseInventory
 from schemas.topics import DEAD_LETTERS, ORDER_COMMANDS
 from tables.activity import ACTIVITY, UNRATED
-from tables.orders import CURRENCY, ORDERS, STUCK, UNBALANCED, Order, Status
+from tables.orders import CAPTURED, CURRENCY, ORDERS, REFUNDED, STUCK, UNBALANCED, Order, Status
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 Labels: TypeAlias = tuple[str, ...]
@@ -90,6 +90,9 @@ LATE = Metric(
     ("agent",),
 )
 DUPLICATES = Metric("duplicates_total", "counter", "Events that had been heard before.", ("agent",))
+MONEY = Metric(
+    "money_minor_units_total", "counter", "Money captured and refunded, in minor units of its currency.", ("movement", "currency")
+)
 UNBALANCED_MONEY = Metric("unbalanced_minor_units", "gauge", "Money that is where no law allows it. Never anything but 0.", ("currency",))
 WATERMARK_LAG = Metric("watermark_lag_seconds", "gauge", "How far the watermark of a task is behind the clock.", ("partition",))
 TABLE_ROWS = Metric("table_rows", "gauge", "Rows in this worker's tasks.", ("table",))
@@ -121,6 +124,7 @@ METRICS = (
     FRAUD_UNRATED,
     LATE,
     DUPLICATES,
+    MONEY,
     UNBALANCED_MONEY,
     WATERMARK_LAG,
     TABLE_ROWS,
@@ -258,8 +262,12 @@ class Metrics(Collector):
         self._counters[LATE][agent] += grown.get("late", 0)
         for labels, count in _under("late.", grown).items():
             self._counters[LATE][labels] += count
-        for (rule,), count in _under(f"{ACTIVITY}.{UNRATED}", _grown(task.head.sums, work.chunk.head.sums)).items():
+        summed = _grown(task.head.sums, work.chunk.head.sums)
+        for (rule,), count in _under(f"{ACTIVITY}.{UNRATED}", summed).items():
             self._counters[FRAUD_UNRATED][self._rule(rule),] += count
+        for movement in (CAPTURED, REFUNDED):
+            for (currency,), minor in _under(f"{ORDERS.name}.{movement}", summed).items():
+                self._counters[MONEY][movement.removesuffix("."), currency] += minor
         self._counters[DUPLICATES][agent] += grown.get("input.duplicate", 0) + grown.get("internal.duplicate", 0)
 
     def _produced(self, grown: Mapping[str, int], outputs: Sequence[Record]) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import alerts, bench, demo, doctor, generate, order, replay, schema, settings, topics, whatif, worker
+from pipeline.cli import alerts, bench, demo, doctor, generate, order, replay, sales, schema, settings, topics, whatif, worker
 from pipeline.cli.say import version
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ app.command(epilog="Example: ORDERFLOW_BROKER=kafka://localhost:9092 orderflow w
 app.command(epilog="Example: orderflow order order-789 --data-dir state")(order.order)
 app.command(epilog="Example: orderflow alerts --data-dir state --rule velocity")(alerts.alerts)
 app.command(epilog="Example: orderflow why 0190f5f0-0000-7000-8000-000000000127 --data-dir state")(alerts.why)
+app.command(epilog="Example: orderflow sales --data-dir state --last 12")(sales.sales)
 app.command(epilog="Example: orderflow whatif --rules new.toml monday.jsonl.gz --budget 100 --plot alerts.html")(whatif.whatif)
 app.command(epilog="Example: orderflow generate --orders 1000 --seed 7 -o orders.jsonl.gz")(generate.generate)
 app.command(epilog="Example: ORDERFLOW_BROKER=kafka://localhost:9092 orderflow doctor")(doctor.doctor)

@@ -21,7 +21,7 @@ from pipeline.log.partitioner import partition_of
 from pipeline.log.record import FED, Order, Record
 from schemas.codec import decode, encode
 from schemas.message import SOURCE, Due, Envelope, Instant, Invalid, Message, due_id, follow
-from tables.table import ONLY
+from tables.table import ONLY, Row
 
 Came: TypeAlias = tuple[str, Failure | None]
 """What a record came to, and why it failed if it did."""
@@ -79,7 +79,7 @@ class Chunk:
         """No deadline passes beyond it: so late it is in what is still to be read, here or upstream."""
         self.counts = Counter(head.counts)
         self.slots: dict[Place, Slot] = {}
-        """Every row that this chunk may touch, loaded before its first record."""
+        """Every row that this chunk may touch, loaded before its first record; those that only sum up what others do, as they do it."""
         self.changed: dict[Place, Slot] = {}
         self.outputs: list[Record] = []
         self.stale: list[tuple[Instant, Place]] = []
@@ -217,13 +217,26 @@ class Chunk:
     def _fold(self, agent: AnyAgent, places: Sequence[Place], heard: Envelope[Message], said: Sequence[Envelope[Message]]) -> None:
         """Fold what was heard, and said because of it, into the rows."""
         evolve, besides = agent.table.evolve, self._besides(agent)
+        watchers = self._group.watchers.get(agent.table.name, ())
         for place in places:
             slot = self.slots[place]
-            row = evolve(slot.row, heard, *besides)
+            before = slot.row
+            row = evolve(before, heard, *besides)
             for envelope in said:
                 row = evolve(row, envelope, *besides)
             slot.row = row
             self._change(place, slot)
+            for number, watch in watchers:
+                for key, step in watch.adds(before, row, heard).items():
+                    self._add((number, key), step)
+
+    def _add(self, place: Place, step: Row) -> None:
+        """To a row that sums up others."""
+        if place not in self.slots:
+            self.slots.update(self._rows.load([place]))
+        slot = self.slots[place]
+        slot.row += step
+        self._change(place, slot)
 
     def _apply(self, agent: AnyAgent, places: Sequence[Place], heard: Envelope[Message], said: Says, at: Instant) -> Came:
         """Write what is spoken, fold what was heard and said into the rows; or neither, where an output would be too large."""

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from agents.agent import AnyAgent
+from agents.agent import AnyAgent, Watch
 from schemas.message import Due, Message
 from schemas.topics import TOPICS, Topic
+from tables.table import AnyTable
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,15 @@ class Group:
         """What all its partitions hear: it does not say which one it is for."""
         heard = {kind for agent in self.agents if agent.table.one_row for kind in agent.hears}
         return frozenset(kind for kind in heard if self.partitions > 1 and self.key not in kind.__struct_fields__)
+
+    @cached_property
+    def watchers(self) -> dict[str, tuple[tuple[int, Watch], ...]]:
+        """Table to the agents that watch its rows, by their numbers."""
+        found: dict[str, tuple[tuple[int, Watch], ...]] = defaultdict(tuple)
+        for number, agent in enumerate(self.agents):
+            if agent.watches is not None:
+                found[agent.watches.table.name] += ((number, agent.watches),)
+        return dict(found)
 
     def hearing(self, kind: type[Message]) -> tuple[AnyAgent, ...]:
         return tuple(agent for agent in self.agents if kind in agent.hears)
@@ -119,7 +129,7 @@ class Plan:
 
 
 def make_plan(agents: Sequence[AnyAgent], *, app: str, topics: Sequence[Topic] = TOPICS) -> Plan:
-    """The plan for these agents. Raises ValueError for an agent that decides over several keys of several partitions."""
+    """The plan for these agents. Raises ValueError for one that needs rows which are not in its own partitions."""
     for agent in agents:
         if agent.keys is not None and agent.table.partitions != 1:
             raise ValueError(
@@ -127,6 +137,8 @@ def make_plan(agents: Sequence[AnyAgent], *, app: str, topics: Sequence[Topic] =
             )
         if agent.beside is not None and agent.beside.name not in {other.table.name for other in agents}:
             raise ValueError(f"{agent.name} decides with what {agent.beside.name} says, and nobody writes that")
+        if agent.watches is not None and not any(_side_by_side(agent.watches.table, agent.table, other) for other in agents):
+            raise ValueError(f"{agent.name} watches {agent.watches.table.name}, and nobody writes that in the same partitions")
     shapes: dict[tuple[str, int], list[AnyAgent]] = defaultdict(list)
     for agent in agents:
         shapes[agent.table.partition_key, agent.table.partitions].append(agent)
@@ -146,6 +158,12 @@ def make_plan(agents: Sequence[AnyAgent], *, app: str, topics: Sequence[Topic] =
     ]
     shaped += [(f"intake-{n}", ("", n), (), tuple(names)) for n, names in sorted(intakes.items())]
     return Plan(app, tuple(_numbered(app, shaped)), tuple(topics), unread)
+
+
+def _side_by_side(watched: AnyTable, own: AnyTable, other: AnyAgent) -> bool:
+    """`other` writes the watched table, in tasks that `own` is in, too."""
+    shape = (own.partition_key, own.partitions)
+    return other.table.name == watched.name and (other.table.partition_key, other.table.partitions) == shape
 
 
 def _numbered(app: str, shaped: Iterable[tuple[str, tuple[str, int], tuple[AnyAgent, ...], tuple[str, ...]]]) -> Iterable[Group]:

@@ -5,10 +5,10 @@ which follows from the rows and is therefore in no changelog.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from struct import Struct
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -16,8 +16,10 @@ from agents.agent import AnyAgent, Deadline
 from pipeline.log.record import Record
 from pipeline.stores.port import Batch, Store
 from schemas.message import Instant
+from tables.table import Row, Table
 
 _due = Struct(">Q").pack
+R = TypeVar("R", bound=Row)
 Place: TypeAlias = tuple[int, str]
 """Number of the agent in its group, and the key."""
 
@@ -54,6 +56,17 @@ class Slot:
                 self.due = parked.expires
 
 
+def prefix(table: Table[R]) -> bytes:
+    """Of the keys of its rows, in the store and in the changelog."""
+    return b"r" + table.name.encode() + b"\0"
+
+
+def decoder(table: Table[R]) -> Callable[[bytes], tuple[R, tuple[ParkedRecord, ...]]]:
+    """Of its rows, as they are stored and told."""
+    kind = tuple[table.row, tuple[ParkedRecord, ...]]  # type: ignore[name-defined]  # a type made at run time
+    return msgspec.msgpack.Decoder(kind).decode
+
+
 class Rows:
     """All rows of one task."""
 
@@ -64,9 +77,9 @@ class Rows:
         self._agents = agents
         self._cached = cached
         self._cache: dict[Place, Slot] = {}
-        self._prefixes = [b"r" + agent.table.name.encode() + b"\0" for agent in agents]
+        self._prefixes = [prefix(agent.table) for agent in agents]
         self._numbers = {agent.table.name.encode(): number for number, agent in enumerate(agents)}
-        self._decoders = [msgspec.msgpack.Decoder(tuple[agent.table.row, tuple[ParkedRecord, ...]]).decode for agent in agents]  # type: ignore[name-defined]  # a type made at run time
+        self._decoders = [decoder(agent.table) for agent in agents]
         self._encode = msgspec.msgpack.Encoder().encode
 
     def load(self, places: Iterable[Place]) -> dict[Place, Slot]:

@@ -15,6 +15,7 @@ from pipeline.composition import agents
 from pipeline.embedded import Embedded
 from pipeline.log.record import Record, header
 from pipeline.replay.feed import draft
+from pipeline.sales import Sold, sold
 from pipeline.settings import SECOND_MS, Settings, load
 from pipeline.testing.specs import NOON
 from schemas.codec import decode, encode, format_instant, parse_instant
@@ -185,6 +186,10 @@ class App:
         """The order's row; its status is UNKNOWN for an order never seen."""
         row: Order = self.row("orders", order_id)
         return row
+
+    def sold(self) -> Sold:
+        """Orders and money per five minutes, and products per hour, oldest first."""
+        return sold(self._pipeline)
 
     def rows(self, table: str) -> dict[str, Any]:
         """Every row of a table, by key."""

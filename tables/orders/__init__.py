@@ -1,6 +1,6 @@
 """What is remembered of an order: its row, how messages change it, and the laws that it keeps."""
 
-from tables.orders.counted import CURRENCY, STUCK, UNBALANCED, counted
+from tables.orders.counted import CAPTURED, CURRENCY, REFUNDED, STUCK, UNBALANCED, counted
 from tables.orders.evolve import UNDONE_FOR_DEADLINE, evolve
 from tables.orders.laws import EXTRA, broken_laws, unbalanced
 from tables.orders.row import (
@@ -22,10 +22,12 @@ ORDERS = Table("orders", row=Order, key="order_id", partitions=6, evolve=evolve,
 
 __all__ = [
     "ANSWERABLE",
+    "CAPTURED",
     "CURRENCY",
     "EXTRA",
     "OPEN_QUESTION",
     "ORDERS",
+    "REFUNDED",
     "STUCK",
     "UNANSWERED",
     "UNBALANCED",

@@ -1,4 +1,4 @@
-"""What is known of all orders at any time without reading them: how many stand where, how many are stuck, what money is wrong."""
+"""What is known of all orders at any time without reading them: how many stand where, what money came and went, and what is wrong."""
 
 from collections.abc import Mapping
 
@@ -8,12 +8,12 @@ from tables.orders.row import Order
 STUCK = "stuck"
 CURRENCY = "currency."
 """Before a currency: orders in it."""
-UNBALANCED = "unbalanced."
+CAPTURED, REFUNDED, UNBALANCED = "captured.", "refunded.", "unbalanced."
 """Before a currency: minor units."""
 
 
 def counted(before: Order, after: Order) -> Mapping[str, int]:
-    """What this step adds: orders per status and per currency, those that are stuck, and the money that is wrong."""
+    """What this step adds: orders per status and per currency, those that are stuck, money that moved, and money that is wrong."""
     steps: dict[str, int] = {}
     if after.status is not before.status:
         if before.created:
@@ -21,6 +21,9 @@ def counted(before: Order, after: Order) -> Mapping[str, int]:
         else:
             steps[CURRENCY + after.currency] = 1
         steps[after.status.value] = 1
+    if after.payments is not before.payments:
+        _move(steps, CAPTURED, before.captured, after.captured)
+        _move(steps, REFUNDED, before.refunded, after.refunded)
     if not (_as_planned(before) and _as_planned(after)):
         if after.stuck != before.stuck:
             steps[STUCK] = after.stuck - before.stuck
@@ -28,6 +31,12 @@ def counted(before: Order, after: Order) -> Mapping[str, int]:
             for currency, amount_minor in unbalanced(order).items():
                 steps[UNBALANCED + currency] = steps.get(UNBALANCED + currency, 0) + sign * amount_minor
     return steps
+
+
+def _move(steps: dict[str, int], name: str, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+    for currency in {**before, **after}:
+        if minor := after.get(currency, 0) - before.get(currency, 0):
+            steps[name + currency] = minor
 
 
 def _as_planned(order: Order) -> bool:

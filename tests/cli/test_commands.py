@@ -113,6 +113,33 @@ def test_a_pipe_that_nobody_reads_ends_a_command_quietly(command: str) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+# --- sales
+
+
+def test_sales_are_shown_for_people_and_for_machines(tmp_path: Path) -> None:
+    """Five minutes by five minutes, with the money, and the products of the hour."""
+    orderflow("replay", write(tmp_path / "a.jsonl", happy("o-1")), "--data-dir", tmp_path / "state")
+    result = orderflow("sales", "--data-dir", tmp_path / "state")
+    assert result.exit_code == 0
+    assert all(words in result.stdout for words in ("10.00", "0.0%", "most wanted"))
+    found = report_of(orderflow("sales", "--data-dir", tmp_path / "state", "--json"))
+    assert sum(window["orders"] for window in found["windows"]) == 1
+    assert {amount for window in found["windows"] for amount in window["revenue"].values()} == {"10.00"}
+
+
+def test_sales_of_nothing_say_so(tmp_path: Path) -> None:
+    """An empty table would look like a fault."""
+    orderflow("replay", write(tmp_path / "a.jsonl", []), "--data-dir", tmp_path / "state")
+    assert orderflow("sales", "--data-dir", tmp_path / "state").stdout == "nothing was sold\n"
+
+
+def test_sales_of_nowhere_are_refused(tmp_path: Path) -> None:
+    """Exit 2, and what to name."""
+    result = orderflow("sales")
+    assert (result.exit_code, "--data-dir or ORDERFLOW_BROKER" in result.stderr) == (2, True)
+    assert orderflow("sales", "--data-dir", tmp_path / "none").exit_code == 2
+
+
 # --- replay
 
 

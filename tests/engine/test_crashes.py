@@ -11,6 +11,7 @@ import pytest
 
 from agents.agent import AnyAgent
 from agents.orders import saga
+from agents.sales import sales
 from agents.standins import standins
 from pipeline.embedded import Crash
 from pipeline.engine.task import Task
@@ -22,7 +23,7 @@ UNREADABLE = {"malformed", "invalid", "unsupported_version"}
 STEPS = ("decided", "committed", "stored")
 WORLDS: dict[str, tuple[AnyAgent, ...]] = {
     "recorded": saga("orchestrated"),
-    "standin": saga("orchestrated") + standins(LEVELS),
+    "standin": saga("orchestrated") + sales() + standins(LEVELS),
     "recorded-choreographed": saga("choreographed"),
     "standin-choreographed": saga("choreographed") + standins(LEVELS),
 }

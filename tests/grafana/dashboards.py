@@ -14,6 +14,7 @@ LAG = "max by (topic, partition) (kafka_consumer_group_lag)"
 """Each worker tells the lag of the whole group."""
 PAYMENTS = 'events_consumed_total{event_type="PaymentProcessed",outcome=~"applied|ignored|parked"}'
 """Each once."""
+ENDED = "saga_duration_seconds_count"
 OPTIONS: dict[str, dict[str, Any]] = {
     "timeseries": {"legend": {"displayMode": "list", "placement": "bottom"}},
     "stat": {"colorMode": "value"},
@@ -93,6 +94,18 @@ ORDERS = Dashboard(
         Panel("Unbalanced", "short", (Query("sum by (currency) (unbalanced_minor_units)", "{{currency}}"),), "stat", 12, "Minor units."),
         Panel("Where orders stand", "short", (Query("sum by (status) (orders)", "{{status}}"),)),
         Panel("How long orders take", "s", quantiles("saga_duration_seconds", "outcome"), tells="In event time."),
+        Panel(
+            "Money in five minutes",
+            "short",
+            (Query("sum by (movement, currency) (increase(money_minor_units_total[5m]))", "{{movement}} {{currency}}"),),
+            tells="Minor units of each currency, by when it was heard; `orderflow sales` has it by when it happened.",
+        ),
+        Panel(
+            "Orders that ended cancelled",
+            "percentunit",
+            (Query(f'sum(increase({ENDED}{{outcome="CANCELLED"}}[5m])) / sum(increase({ENDED}[5m]))', "cancelled"),),
+            tells="Of those that ended in the last five minutes.",
+        ),
         Panel("Compensations", "cps", (rate("compensations_total", "command", "reason"),), width=COLUMNS),
     ),
 )

@@ -7,6 +7,7 @@ from hypothesis import given
 
 from agents.agent import AnyAgent
 from agents.orders import saga
+from agents.sales import sales
 from agents.standins import standins
 from pipeline.embedded import Embedded
 from tables.orders import Order, Status
@@ -22,7 +23,7 @@ ENDED = {Status.COMPLETED, Status.CANCELLED}
 
 
 def world(style: Literal["orchestrated", "choreographed"]) -> tuple[AnyAgent, ...]:
-    return saga(style) + standins(LEVELS)
+    return saga(style) + sales() + standins(LEVELS)
 
 
 def check(pipeline: Embedded) -> None:

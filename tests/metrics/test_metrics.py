@@ -168,6 +168,16 @@ def test_sums_over_all_rows_are_right_without_reading_them(run: Run) -> None:
     assert {sample.labels["currency"] for sample in run.told.families["unbalanced_minor_units"].samples} == {o.currency for o in orders}
 
 
+def test_money_is_what_the_orders_have(run: Run) -> None:
+    """Captured and given back, per currency, also where an order is in another one."""
+    for movement in ("captured", "refunded"):
+        money: Counter[str] = Counter()
+        for order in run.rows.values():
+            money.update(getattr(order, movement))
+        told = run.told.by("money_minor_units_total", "movement", "currency")
+        assert {currency: minor for (which, currency), minor in told.items() if which == movement} == money
+
+
 def test_the_cut_into_chunks_changes_no_sum(run: Run, lines: list[bytes]) -> None:
     """Only how many chunks there were."""
     other = Run(lines[:2_000], chunk=7), Run(lines[:2_000], chunk=2_000)
@@ -175,6 +185,7 @@ def test_the_cut_into_chunks_changes_no_sum(run: Run, lines: list[bytes]) -> Non
         ("events_consumed_total", "topic", "event_type", "outcome"),
         ("events_produced_total", "topic", "event_type"),
         ("orders", "status"),
+        ("money_minor_units_total", "movement", "currency"),
         ("table_rows", "table"),
         ("compensations_total", "command", "reason"),
         ("saga_duration_seconds_sum", "outcome"),
@@ -277,6 +288,8 @@ WRONG = (
 def found(order: Order) -> Counter[str]:
     """All that one row adds to the sums."""
     sums = Counter({"unbalanced." + currency: amount for currency, amount in unbalanced(order).items()})
+    sums.update({"captured." + currency: amount for currency, amount in order.captured.items()})
+    sums.update({"refunded." + currency: amount for currency, amount in order.refunded.items()})
     if order.created:
         sums.update({order.status.value: 1, "currency." + order.currency: 1, "stuck": int(order.stuck)})
     return sums
