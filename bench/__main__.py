@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import growth, peers, recovery, saga, steady
+from bench import fraud, growth, peers, recovery, saga, steady
 from bench.measure import Tables
 from bench.saga import Guarantee
 from pipeline.cli.say import DONE, INTERRUPTED, AsJson, aside, heard, told
@@ -72,7 +72,7 @@ def bench(context: typer.Context, *, as_json: AsJson = False) -> None:
 def run_all(*, as_json: AsJson = False) -> None:
     """Every section with its defaults, one after the other; with --json a line for each."""
     code = DONE
-    for section in (run_stages, run_saga, run_recovery, run_growth, run_peers, run_steady):
+    for section in (run_stages, run_saga, run_recovery, run_growth, run_fraud, run_peers, run_steady):
         try:
             section(as_json=as_json)
         except typer.Exit as ended:  # why was told; the others are measured all the same
@@ -134,6 +134,19 @@ def run_growth(
     """What an event costs where there are more rows, more agents that hear it, or two processes."""
     say("growth")
     show(asyncio.run(growth.run(keys, agents, events, say)), as_json=as_json)
+
+
+@app.command("fraud", epilog="Example: python -m bench fraud --events 20000")
+@told
+def run_fraud(
+    *,
+    events: Annotated[int, typer.Option(min=1, help="Payments that are measured.")] = 200_000,
+    repeat: Repeat = 1,
+    as_json: AsJson = False,
+) -> None:
+    """What a payment costs with all the fraud rules that are shipped, and with one rule."""
+    say("fraud")
+    show(asyncio.run(fraud.run(events, repeat, say)), as_json=as_json)
 
 
 @app.command("peers", epilog="Example: PEERS_KIT=../peers python -m bench peers --events 200000 --seconds 20")

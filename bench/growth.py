@@ -26,10 +26,10 @@ async def _by_rows(rig: Rig, keys: Sequence[int], events: int, say: Say) -> list
         say(f"growing to {wanted:,} orders")
         await work.feed(work.payments.of(order) for order in range(there, wanted))
         there = wanted
-        await _worked_off(work)
+        await worked_off(work)
         say(f"{events:,} payments of them")
         await work.feed(work.payments.again(there) for _ in range(events))
-        rows.append({"orders in the table": there, **await _worked_off(work)})
+        rows.append({"orders in the table": there, **await worked_off(work)})
     return rows
 
 
@@ -37,17 +37,17 @@ async def _by_agents(rig: Rig, count: int, events: int, say: Say) -> Row:
     say(f"{count} agents")
     work = await spending(rig, count=count)
     await work.feed(work.payments.of(order) for order in range(events))
-    return {"agents that hear it": count, **await _worked_off(work)}
+    return {"agents that hear it": count, **await worked_off(work)}
 
 
 async def _by_processes(rig: Rig, processes: int, events: int, say: Say) -> Row:
     say(f"{processes} processes")
     work = await spending(rig)
     await work.feed(work.payments.of(order) for order in range(events))
-    return {"processes": processes, **await _worked_off(work, processes)}
+    return {"processes": processes, **await worked_off(work, processes)}
 
 
-async def _worked_off(work: Spending, processes: int = 1) -> Row:
+async def worked_off(work: Spending, processes: int = 1) -> Row:
     async with Group(work.rig, work.plan) as group:
         done = await group.work(lambda: [work.start(number) for number in range(processes)])
         for worker in group.workers:

@@ -65,13 +65,13 @@ async def write(producer: AIOKafkaProducer, topic: str, payments: Iterable[Appen
 class Spending:
     """bench.spending under a fresh name: its topics, what is written to them, and its workers."""
 
-    def __init__(self, rig: Rig, app: str, *, count: int = 2) -> None:
+    def __init__(self, rig: Rig, app: str, *, count: int = 2, shipped: bool = False) -> None:
         self.rig = rig
         self.payments = Payments()
         self.input = f"{app}-payments"
-        self._count = count
+        self._count, self._shipped = count, shipped
         self._alerts = f"{app}-alerts"
-        self.plan: Plan = make_plan(agents(count=count), app=app, topics=topics(self.input, self._alerts))
+        self.plan: Plan = make_plan(agents(count=count, shipped=shipped), app=app, topics=topics(self.input, self._alerts, shipped=shipped))
 
     async def feed(self, payments: Iterable[Appended]) -> None:
         producer = self.rig.kafka.writer()
@@ -94,11 +94,12 @@ class Spending:
             "BENCH_STATE_DIR": str(self.folder(number)),
             "BENCH_DEDUP": "1",
             "BENCH_AGENTS": str(self._count),
+            "BENCH_RULES": "shipped" if self._shipped else "",
         }
         return self.rig.start("bench.peer", environment=environment)
 
 
-async def spending(rig: Rig, *, count: int = 2) -> Spending:
-    made = Spending(rig, await rig.fresh(), count=count)
+async def spending(rig: Rig, *, count: int = 2, shipped: bool = False) -> Spending:
+    made = Spending(rig, await rig.fresh(), count=count, shipped=shipped)
     await rig.create(made.plan)
     return made

@@ -29,8 +29,9 @@ async def main() -> None:
     env = os.environ
     app, folder = env["BENCH_APP_ID"], Path(env["BENCH_STATE_DIR"])
     kafka = Kafka(env.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092"))
-    some = agents(every=env.get("BENCH_EMIT") == "all", count=int(env.get("BENCH_AGENTS", "2")))
-    plan = make_plan(some, app=app, topics=topics(env["BENCH_INPUT"], env["BENCH_ALERTS"]))
+    shipped = env.get("BENCH_RULES") == "shipped"
+    some = agents(every=env.get("BENCH_EMIT") == "all", count=int(env.get("BENCH_AGENTS", "2")), shipped=shipped)
+    plan = make_plan(some, app=app, topics=topics(env["BENCH_INPUT"], env["BENCH_ALERTS"], shipped=shipped))
     options = Options(jump_ms=366 * DAY_MS, gated=True, chunk_records=int(env.get("CHUNK", "2000")))
     if env.get("BENCH_DEDUP") != "1":
         options = replace(options, dedup_ms=0)

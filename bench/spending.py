@@ -1,12 +1,20 @@
-"""The workload of the peer kit, declared as any user would: the newest payment of each order, and what each user spends in five minutes."""
+"""The workload of the peer kit, declared as any user would: the newest payment of each order, and what each user spends in five minutes.
+
+Or, instead of that one rule, the fraud rules that are shipped.
+"""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
+import msgspec
+
 from agents.agent import Agent, AnyAgent, Deadline, Says
+from agents.fraud import fraud
+from pipeline.composition import rules
 from schemas.message import Due, Envelope, Event, Instant, Message, Wire
 from schemas.payments import PaymentProcessed
-from schemas.topics import DEAD_LETTERS, LATE, Topic
+from schemas.topics import DEAD_LETTERS, FRAUD_ALERTS, FRAUD_RULES, LATE, Topic
 from tables.table import Row, Table
 from tables.windows import Pane, Panes, Tumbling
 
@@ -29,11 +37,12 @@ class SpendingAlert(Event, frozen=True):
     event_id: str
 
 
-def topics(payments: str, alerts: str) -> tuple[Topic, ...]:
-    """Payments keyed by user, and alerts for readers that know no envelope."""
+def topics(payments: str, alerts: str, *, shipped: bool = False) -> tuple[Topic, ...]:
+    """Payments keyed by user, and alerts for readers that know no envelope; with the `shipped` rules theirs, too."""
     return (
         Topic(payments, key="user_id", partitions=PARTITIONS, carries=(PaymentProcessed,)),
         Topic(alerts, key="user_id", partitions=PARTITIONS, carries=(SpendingAlert,), bare=True),
+        *((msgspec.structs.replace(FRAUD_ALERTS, partitions=PARTITIONS), FRAUD_RULES) if shipped else ()),
         DEAD_LETTERS,
         LATE,
     )
@@ -98,8 +107,19 @@ def _orders(name: str) -> AnyAgent:
     return Agent(name=name, hears=(PaymentProcessed,), table=table, decide=_remember)
 
 
-def agents(*, every: bool = False, count: int = 2) -> tuple[AnyAgent, ...]:
-    """`every`: an alert per payment, to measure latency. `count`: 1 has no windows; each after the second does what the first does."""
+def _placed(agent: AnyAgent) -> AnyAgent:
+    """In the partitions of the payments, so that nothing is re-keyed."""
+    beside = None if agent.beside is None else replace(agent.beside, partitions=PARTITIONS)
+    return replace(agent, table=replace(agent.table, partitions=PARTITIONS), beside=beside)
+
+
+def agents(*, every: bool = False, count: int = 2, shipped: bool = False) -> tuple[AnyAgent, ...]:
+    """`every`: an alert per payment, to measure latency. `count`: 1 has no windows; each after the second does what the first does.
+
+    `shipped`: the fraud rules of the product in place of the one rule, in the same partitions.
+    """
+    if shipped:
+        return (_orders("orders"), *map(_placed, fraud(rules(None))))
     users = Table("users", Spending, "user_id", PARTITIONS, _spent, lambda _key: Spending(), empty=lambda user: not user.panes)
     spending = Agent(
         name="spending",

@@ -31,12 +31,14 @@ class Applying:
         """Nothing older than `horizon` comes any more: it has been turned away."""
         self._newest = max(self._newest, at)
         minor, currency = payment.amount_minor(USUAL), payment.currency or USUAL
+        plain = single(at, event_id, minor)
         for rule in self._rules.windows[type(payment)]:
             if rule.where is None or rule.where.fits(payment):
                 value, unit = self._worth(rule, minor, currency, at)
                 if value is not None:
                     mark = None if rule.of is None else getattr(payment, rule.of) or currency
-                    self._window(rule, unit, single(at, event_id, value, mark), horizon, payment.order_id)
+                    new = plain if mark is None and value == minor else single(at, event_id, value, mark)
+                    self._window(rule, unit, new, horizon, payment.order_id)
         about = (payment.order_id, text(minor, currency), currency)
         for sequence in self._rules.sequences[type(payment)]:
             if fits := sequence.fits(payment):

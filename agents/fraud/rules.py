@@ -9,6 +9,8 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
 from hashlib import blake2b
+from math import ceil, floor
+from operator import ge, gt, le, lt
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -169,26 +171,28 @@ class WindowRule:
         return found
 
     def _make_over(self, currency: str) -> Callable[[Panes], bool]:
-        top, bottom = (self.limit.scaleb(digits(currency)) if currency else self.limit).as_integer_ratio()
-        having, word, value = self.having, self.word, _VALUES[self.aggregate]
+        limit = Fraction(self.limit.scaleb(digits(currency)) if currency else self.limit)
+        beyond, having = _BEYOND[self.word], self.having
+        if self.aggregate == "avg":
+            top, bottom = limit.as_integer_ratio()
+
+            def over_on_average(panes: Panes) -> bool:
+                count = sum([pane.count for pane in panes])
+                return count >= having and beyond(sum([pane.total for pane in panes]) * bottom, top * count)
+
+            return over_on_average
+        value = _WHOLE[self.aggregate]
+        edge = floor(limit) if self.word in {"above", "at_most"} else ceil(limit)  # what is compared is whole
 
         def over(panes: Panes) -> bool:
-            if having > 1 and sum([pane.count for pane in panes]) < having:
-                return False
-            number, parts = value(panes)
-            number, limit = number * bottom, top * parts
-            if word == "above":
-                return number > limit
-            if word == "at_least":
-                return number >= limit
-            return number < limit if word == "below" else number <= limit
+            return (having == 1 or sum([pane.count for pane in panes]) >= having) and beyond(value(panes), edge)
 
         return over
 
     def value(self, pane: Pane, currency: str) -> str:
         """As it is told: an amount with all the digits of its currency, an average rounded to them."""
-        number, parts = _VALUES[self.aggregate]((pane,))
-        return text(round(Fraction(number, parts)), currency) if currency else str(number)
+        number = round(Fraction(pane.total, pane.count)) if self.aggregate == "avg" else _WHOLE[self.aggregate]((pane,))
+        return text(number, currency) if currency else str(number)
 
     def threshold(self, currency: str) -> str:
         return text(round(self.limit.scaleb(digits(currency))), currency) if currency else str(self.limit)
@@ -220,15 +224,15 @@ class SequenceRule:
 
 Rule: TypeAlias = WindowRule | SequenceRule
 
-_VALUES: dict[str, Callable[[Panes], tuple[int, int]]] = {
-    "sum": lambda panes: (sum([pane.total for pane in panes]), 1),
-    "count": lambda panes: (sum([pane.count for pane in panes]), 1),
-    "avg": lambda panes: (sum([pane.total for pane in panes]), sum([pane.count for pane in panes])),
-    "min": lambda panes: (min([pane.least for pane in panes]), 1),
-    "max": lambda panes: (max([pane.most for pane in panes]), 1),
-    "distinct": lambda panes: (distinct(joined(panes).marks), 1),
+_WHOLE: dict[str, Callable[[Panes], int]] = {
+    "sum": lambda panes: sum([pane.total for pane in panes]),
+    "count": lambda panes: sum([pane.count for pane in panes]),
+    "min": lambda panes: min([pane.least for pane in panes]),
+    "max": lambda panes: max([pane.most for pane in panes]),
+    "distinct": lambda panes: distinct(joined(panes).marks),
 }
-"""As a fraction: only what an aggregate needs is added up."""
+"""Only what an aggregate needs is added up; an average is a fraction, and has its own way."""
+_BEYOND: dict[Word, Callable[[int, int], bool]] = {"above": gt, "at_least": ge, "below": lt, "at_most": le}
 
 
 @dataclass(frozen=True)
