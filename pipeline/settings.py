@@ -49,7 +49,10 @@ class Settings(BaseSettings):
     )
 
     group: str = Field(default="orderflow", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="Application id: names tasks and changelogs.")
-    data_dir: Path | None = Field(default=None, description="Folder that keeps the state; without one it is gone after the run.")
+    data_dir: Path | None = Field(
+        default=None,
+        description="Folder that keeps the state. Without one a replay's is gone after the run, and a worker's is in orderflow-state.",
+    )
     services: Literal["recorded", "standin"] = Field(
         default="recorded", description="Who answers commands: nobody, the answers being in the input; or the built-in stand-ins."
     )

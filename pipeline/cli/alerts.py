@@ -68,7 +68,7 @@ def why(
     events = tree.add("because of")
     for each in alert["event_ids"]:
         events.add(Text(each))
-    Console(highlight=False, soft_wrap=True).print(tree)
+    Console(highlight=False, width=WIDTH, soft_wrap=True).print(tree)
 
 
 def _worth(alert: dict[str, Any], name: str) -> str:

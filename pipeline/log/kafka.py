@@ -16,6 +16,7 @@ from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from pipeline.log.record import FED, UNPLACED, Headers, Order, Outbox, Record, TopicPartition
+from pipeline.problem import Problem
 
 LOG = logging.getLogger("orderflow.kafka")
 
@@ -70,13 +71,13 @@ class Kafka:
             compression_type="lz4",
         )
 
-    def reader(self) -> AIOKafkaConsumer:
-        """Reads committed records of partitions that are assigned by hand."""
+    def reader(self, *, committed: bool = True) -> AIOKafkaConsumer:
+        """Reads partitions that are assigned by hand: only committed records, unless others are asked for, too."""
         return AIOKafkaConsumer(
             **self.options(),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            isolation_level="read_committed",
+            isolation_level="read_committed" if committed else "read_uncommitted",
             fetch_max_wait_ms=50,
             max_partition_fetch_bytes=4 * BATCH_BYTES,
         )
@@ -94,10 +95,15 @@ def record_of(read: ConsumerRecord[Any, Any]) -> Record:
 
 
 async def read_through(kafka: Kafka, topics: Mapping[str, int], *, since: int = 0) -> AsyncGenerator[Record]:
-    """What is committed on these topics (with their partitions) now, from a timestamp on; partition by partition in order."""
+    """What is committed on these topics (with their partitions) now, from a timestamp on; partition by partition in order.
+
+    Raises Problem where one of them is not there.
+    """
     reader = kafka.reader()
     await reader.start()
     try:
+        if missing := sorted(topics.keys() - await reader.topics()):
+            raise Problem(f"There is no topic {missing[0]} on {kafka.servers}.", "orderflow topics create makes what is missing.")
         partitions = [KafkaPartition(topic, p) for topic, count in topics.items() for p in range(count)]
         reader.assign(partitions)
         ends = await reader.end_offsets(partitions)

@@ -9,6 +9,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import suppress
+from itertools import accumulate
 from typing import Any, ClassVar, TypeAlias, cast
 
 import faust
@@ -24,7 +25,7 @@ from yarl import URL
 from pipeline.engine.head import IDLE
 from pipeline.engine.task import TICK, Task, told
 from pipeline.log.kafka import BATCH_BYTES, Kafka, Writer, batches_of, record_of, send
-from pipeline.log.record import Outbox, TopicPartition
+from pipeline.log.record import Outbox, Record, TopicPartition
 from pipeline.log.topics import Topics
 from pipeline.problem import Problem
 from pipeline.worker.app import Worker
@@ -216,7 +217,7 @@ class KafkaConsumer(ChunkConsumer):
                 continue
             merged, horizon = self._merge(task)
             if merged:
-                found.append(TaskChunk(task, [record_of(record) for record in merged], horizon))
+                found.append(TaskChunk(task, _by_time([record_of(record) for record in merged], task.group.inbox), horizon))
         if found:
             self._room.set()
         return found
@@ -240,6 +241,7 @@ class KafkaConsumer(ChunkConsumer):
         gate = min(task.gate(told), believed)
         buffers = [(tp, buffer) for tp in task.inputs if (buffer := self._buffers.get(tp))]
         filled = [(tp, buffer) for tp, buffer in buffers if tp == inbox or buffer[0].timestamp <= gate]
+        earliest = _earliest(self._buffers.get(inbox, ()))
         waiting = [buffer[0].timestamp for tp, buffer in buffers if buffer[0].timestamp > (believed if tp == inbox else gate)]
         horizon = min(waiting, default=IDLE)
         newest = max((max(buffer[0].timestamp, buffer[-1].timestamp) for _, buffer in buffers), default=-1)  # a tick may tell any time
@@ -248,12 +250,15 @@ class KafkaConsumer(ChunkConsumer):
         room = len(self._buffers.get(inbox, ())) < BUFFERED_CHUNKS * most
         merged: list[Raw] = []
         while filled and len(merged) < most:
-            i = min(range(len(filled)), key=lambda n: filled[n][1][0].timestamp) if len(filled) > 1 else 0
+            times = [min(buffer[0].timestamp, earliest[-1]) if tp == inbox else buffer[0].timestamp for tp, buffer in filled]
+            at = min(times)
+            i = times.index(at)
             tp, buffer = filled[i]
-            at = buffer[0].timestamp
             if tp == inbox and room and at > min(horizon, believed) and buffer[0].value is not None:
                 break  # whatever is left is later than what waits elsewhere, or than what is believed
             merged.append(buffer.popleft())
+            if tp == inbox:
+                earliest.pop()
             if not buffer:
                 del filled[i]
                 if tp in self._lagging:
@@ -262,7 +267,7 @@ class KafkaConsumer(ChunkConsumer):
             elif buffer[0].timestamp > gate and tp != inbox:
                 horizon = min(horizon, buffer[0].timestamp)
                 del filled[i]
-        left = [_earliest(buffer) if tp == inbox else buffer[0].timestamp for tp, buffer in filled]
+        left = [earliest[-1] if tp == inbox else buffer[0].timestamp for tp, buffer in filled]
         return merged, min([horizon, until, *left])
 
     def _silent(self, task: Task, told: Mapping[str, Instant]) -> tuple[list[str], Instant]:
@@ -290,9 +295,24 @@ class KafkaConsumer(ChunkConsumer):
         return None if found is None else len(found)
 
 
-def _earliest(buffer: Iterable[Raw]) -> Instant:
-    """An inbox is in order by each of those that write to it, and not in all; a tick is no event."""
-    return min((record.timestamp for record in buffer if record.value is not None), default=IDLE)
+def _earliest(inbox: Collection[Raw]) -> list[Instant]:
+    """The earliest time from each record on, the first record's last: an inbox is in order by each of its writers, and not in all.
+
+    A tick is no event: behind the last event there is none.
+    """
+    times = [IDLE if record.value is None else record.timestamp for record in inbox]
+    return list(accumulate(reversed(times), min))
+
+
+def _by_time(records: list[Record], inbox: str) -> list[Record]:
+    """Those of each topic, and in an inbox those of each of its writers, in their order; together as they happened."""
+    latest: dict[str | int, Instant] = {}
+    times: list[Instant] = []
+    for record in records:
+        whose = record.order.source if record.topic == inbox else record.topic
+        at = latest[whose] = max(latest.get(whose, -1), record.timestamp)
+        times.append(at)
+    return [records[n] for n in sorted(range(len(records)), key=times.__getitem__)]
 
 
 class KafkaTransport(base.Transport):
@@ -315,6 +335,8 @@ class KafkaLink:
 
     url = "kafka://"
     consumer: AIOKafkaConsumer
+    _ends: AIOKafkaConsumer
+    """Reads nothing; it asks where partitions end, what is not committed yet included: behind that may be what is."""
 
     def __init__(
         self, kafka: Kafka, group: str, *, exactly_once: bool = True, skip_lost: bool = False, instance: str | None = None
@@ -350,7 +372,8 @@ class KafkaLink:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=BATCH_BYTES,
         )
-        await self.consumer.start()
+        self._ends = self._kafka.reader(committed=False)
+        await asyncio.gather(self.consumer.start(), self._ends.start())
         self.joined = True
 
     def position(self, task: Task, tp: TopicPartition, committed: int | None, begin: int) -> int:
@@ -426,14 +449,17 @@ class KafkaLink:
             await reader.stop()
 
     async def end(self, tp: TopicPartition) -> int:
-        return (await self.ends([tp]))[tp]
+        """Behind everything that is there. What one writer has committed may lie behind what another has not, and cannot be read before."""
+        partition = KafkaPartition(*tp)
+        end: int = (await self._ends.end_offsets([partition]))[partition]
+        return end
 
     async def consumed(self, inputs: Iterable[TopicPartition]) -> bool:
         """The group has committed all that is there."""
-        ends = await self.ends(inputs)
+        ends = await self._ends.end_offsets([KafkaPartition(*tp) for tp in inputs])
         coordinator = cast("GroupCoordinator", self.consumer._coordinator)  # noqa: SLF001  # `committed` is one request per partition
-        committed = await coordinator.fetch_committed_offsets([KafkaPartition(*tp) for tp in ends])
-        return all(not end or ((found := committed.get(KafkaPartition(*tp))) and found.offset >= end) for tp, end in ends.items())
+        committed = await coordinator.fetch_committed_offsets(list(ends))
+        return all(not end or ((found := committed.get(partition)) and found.offset >= end) for partition, end in ends.items())
 
     async def purge(self, read: Mapping[TopicPartition, int]) -> None:
         try:
@@ -446,7 +472,7 @@ class KafkaLink:
         """Leave the group; what is open is aborted by whoever begins next."""
         try:
             if self.joined:
-                await self.consumer.stop()
+                await asyncio.gather(self.consumer.stop(), self._ends.stop())
         finally:
             await asyncio.gather(*(writer.close() for writer in self._writers.values()))
             if self._shared is not None:

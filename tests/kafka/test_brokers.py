@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaConnectionError
 
+from pipeline.log.kafka import Kafka
+from pipeline.log.record import TopicPartition
+from pipeline.worker.kafka import KafkaLink
 from tests.kafka.brokers import ROOT, Brokers, NotStarted, members
 from tests.kafka.certificates import Certificates
 from tests.kafka.conftest import USERS
@@ -190,3 +194,28 @@ def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:
     """The end of its log is in the error, and server properties are taken as they are given."""
     with pytest.raises(NotStarted, match=r"num\.io\.threads"), Brokers(folder=tmp_path, server={"num.io.threads": 0}):
         pass
+
+
+def test_an_end_is_behind_what_is_not_committed_yet(brokers: Brokers, fresh_names: Callable[[str], str]) -> None:
+    """What one writer has committed may lie behind what another one has not: who only asks how far can be read does not learn of it."""
+    topic = fresh_names("open")
+    tp = TopicPartition(topic, 0)
+
+    async def act() -> tuple[int, int]:
+        await created(brokers, topic)
+        kafka = Kafka(brokers.bootstrap)
+        link = KafkaLink(kafka, topic)
+        await link.join(RoundRobinPartitionAssignor)
+        try:
+            async with running(kafka.writer("first")) as first, running(kafka.writer("second")) as second:
+                await first.begin_transaction()
+                await first.send_and_wait(topic, b"not yet", partition=0)
+                async with second.transaction():
+                    await second.send_and_wait(topic, b"committed", partition=0)
+                ends = (await link.ends([tp]))[tp], await link.end(tp)
+                await first.abort_transaction()
+                return ends
+        finally:
+            await link.close()
+
+    assert asyncio.run(act()) == (0, 3), "two records, and the mark of the second one's end"
