@@ -39,7 +39,7 @@ class Applying:
                     mark = None if rule.of is None else getattr(payment, rule.of) or currency
                     new = plain if mark is None and value == minor else single(at, event_id, value, mark)
                     self._window(rule, unit, new, horizon, payment.order_id)
-        about = (payment.order_id, text(minor, currency), currency)
+        about = (payment.order_id, str(minor), currency)
         for sequence in self._rules.sequences[type(payment)]:
             if fits := sequence.fits(payment):
                 self._sequence(sequence, Mark(at, event_id, fits, about), horizon)
@@ -75,9 +75,9 @@ class Applying:
     def _matched(self, rule: SequenceRule, marks: tuple[Mark, ...], now: Instant) -> tuple[Mark, ...]:
         """What is left when each match has had its alert, and has used up all up to its end."""
         while match := first_match(marks, rule.steps, rule.within_ms, now):
-            order_id, value, currency = match[-1].about
+            order_id, minor, currency = match[-1].about
             ids = tuple(mark.id for mark in match)
-            self.alerts.append(self._alert(rule, order_id, match[0].at, value, "", ids, currency))
+            self.alerts.append(self._alert(rule, order_id, match[0].at, text(int(minor), currency), "", ids, currency))
             marks = marks[marks.index(match[-1]) + 1 :]
         return marks
 

@@ -1,12 +1,13 @@
 """The topics of a plan on Kafka: what there must be, what there is, and how they differ."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import NodeNotReadyError, TopicAlreadyExistsError, for_code
 
 from pipeline.engine.plan import Plan
 from pipeline.log.kafka import Kafka
@@ -18,6 +19,7 @@ ANY_TIME = str((1 << 63) - 1)
 HALF_GIB = str(1 << 29)
 CREATE_MS = 30_000
 REPLICAS = 3
+LOOKS, LOOK_SECONDS = 50, 0.2
 
 EVENTS = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": ANY_TIME, "retention.ms": FOREVER}
 """Records carry the time of their event, which may be years ago or a clock's fault away: neither may delete or refuse them."""
@@ -55,6 +57,7 @@ class Topics:
     """The topics of one cluster. Use as an async context manager."""
 
     def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
         self._admin = AIOKafkaAdminClient(**kafka.options())
 
     async def __aenter__(self) -> Self:
@@ -65,8 +68,16 @@ class Topics:
         await self._admin.close()
 
     async def partitions(self) -> dict[str, int]:
-        """Every topic there is, with its partitions."""
-        return {each["topic"]: len(each["partitions"]) for each in await self._admin.describe_topics() if not each["error_code"]}
+        """Every topic there is, with its partitions. Raises Problem where the broker that answers knows of no cluster."""
+        for _ in range(LOOKS):
+            try:
+                return {each["topic"]: len(each["partitions"]) for each in await self._admin.describe_topics() if not each["error_code"]}
+            except NodeNotReadyError:  # it has just come back, and this client would go on believing it
+                await self._admin.close()
+                await asyncio.sleep(LOOK_SECONDS)
+                self._admin = AIOKafkaAdminClient(**self._kafka.options())
+                await self._admin.start()
+        raise Problem(f"{self._kafka.servers} answers, but names no brokers.", "Wait until the cluster is up.")
 
     async def purge(self, read: Mapping[TopicPartition, int]) -> None:
         """Delete what lies before these offsets."""

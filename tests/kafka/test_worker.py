@@ -130,7 +130,11 @@ def test_a_state_that_is_no_good_is_rebuilt(
         async with stage.worker(tmp_path / "worker") as working:
             await watch.play(some, working)
             held = {
-                key for task in working.worker.assigned for number, _ in enumerate(task.group.agents) for key, *_ in task.rows.all(number)
+                key
+                for task in working.worker.assigned
+                for number, agent in enumerate(task.group.agents)
+                for key, *_ in task.rows.all(number)
+                if agent.watches is None
             }
             assert held == watch.rows().keys()
 
