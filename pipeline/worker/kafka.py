@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import suppress
-from itertools import accumulate
+from operator import itemgetter
 from typing import Any, ClassVar, TypeAlias, cast
 
 import faust
@@ -25,12 +25,13 @@ from yarl import URL
 from pipeline.engine.head import IDLE
 from pipeline.engine.task import TICK, Task, told
 from pipeline.log.kafka import BATCH_BYTES, Kafka, Writer, batches_of, record_of, send
-from pipeline.log.record import Outbox, Record, TopicPartition
+from pipeline.log.record import Outbox, TopicPartition
 from pipeline.log.topics import Topics
 from pipeline.problem import Problem
 from pipeline.worker.app import Worker
 from pipeline.worker.hooks import ChunkConsumer, SilentProducer, TaskChunk, TaskTransactions
 from pipeline.worker.link import Part, Span
+from pipeline.worker.pace import Pace
 from pipeline.worker.silence import Silence
 from schemas.message import Instant
 
@@ -80,6 +81,8 @@ class KafkaConsumer(ChunkConsumer):
         self._link = self.transport.link
         self._worker = self.transport.worker
         self._buffers: dict[TopicPartition, deque[Raw]] = {}
+        self._paces: dict[TopicPartition, Pace] = {}
+        """By inbox."""
         self._lagging: set[TopicPartition] = set()
         """Inputs whose next record may already be on the broker: nobody may overtake it."""
         self._told: dict[TopicPartition, dict[str, Instant]] = {}
@@ -125,6 +128,7 @@ class KafkaConsumer(ChunkConsumer):
                 self.kafka.seek(KafkaPartition(*tp), offset)
                 positions[tp] = offset
         self._buffers = {tp: deque() for tp in inputs}
+        self._paces = {tp: Pace(self._worker.options.jump_ms) for tp in inputs if tp.topic in self._inboxes}
         self._told = {}
         self._silence.forget()
         self._lagging = set(inputs)
@@ -194,6 +198,7 @@ class KafkaConsumer(ChunkConsumer):
         for partition, records in found.items():
             buffers[TopicPartition(*partition)].extend(records)
             for record in records if partition.topic in self._inboxes else ():
+                self._paces[TopicPartition(*partition)].add(record)
                 if record.value is None and record.headers and record.headers[0][0] == TICK:
                     name, late = told(record.headers[0][1], record.timestamp)
                     self._told.setdefault(TopicPartition(*partition), {})[name] = late
@@ -217,7 +222,7 @@ class KafkaConsumer(ChunkConsumer):
                 continue
             merged, horizon = self._merge(task)
             if merged:
-                found.append(TaskChunk(task, _by_time([record_of(record) for record in merged], task.group.inbox), horizon))
+                found.append(TaskChunk(task, [record_of(record) for record in merged], horizon))
         if found:
             self._room.set()
         return found
@@ -241,34 +246,35 @@ class KafkaConsumer(ChunkConsumer):
         gate = min(task.gate(told), believed)
         buffers = [(tp, buffer) for tp in task.inputs if (buffer := self._buffers.get(tp))]
         filled = [(tp, buffer) for tp, buffer in buffers if tp == inbox or buffer[0].timestamp <= gate]
-        earliest = _earliest(self._buffers.get(inbox, ()))
         waiting = [buffer[0].timestamp for tp, buffer in buffers if buffer[0].timestamp > (believed if tp == inbox else gate)]
         horizon = min(waiting, default=IDLE)
         newest = max((max(buffer[0].timestamp, buffer[-1].timestamp) for _, buffer in buffers), default=-1)  # a tick may tell any time
         if newest > until:
             self._silence.ask(task, silent, newest, urgent=newest > believed)
         room = len(self._buffers.get(inbox, ())) < BUFFERED_CHUNKS * most
-        merged: list[Raw] = []
+        pace = self._paces[inbox]
+        merged: list[tuple[Instant, Raw]] = []
+        reached: dict[TopicPartition, Instant] = {}
         while filled and len(merged) < most:
-            times = [min(buffer[0].timestamp, earliest[-1]) if tp == inbox else buffer[0].timestamp for tp, buffer in filled]
-            at = min(times)
-            i = times.index(at)
+            nexts = [pace.earliest(buffer[0]) if tp == inbox else buffer[0].timestamp for tp, buffer in filled]
+            at = min(nexts)
+            i = nexts.index(at)
             tp, buffer = filled[i]
             if tp == inbox and room and at > min(horizon, believed) and buffer[0].value is not None:
                 break  # whatever is left is later than what waits elsewhere, or than what is believed
-            merged.append(buffer.popleft())
-            if tp == inbox:
-                earliest.pop()
+            record = buffer.popleft()
+            at = reached[tp] = pace.pop() if tp == inbox else max(at, reached.get(tp, -1))
+            merged.append((at, record))
             if not buffer:
                 del filled[i]
                 if tp in self._lagging:
-                    horizon = min(horizon, task.told_limit(told) if tp == inbox else merged[-1].timestamp)
+                    horizon = min(horizon, task.told_limit(told) if tp == inbox else record.timestamp)
                     break
             elif buffer[0].timestamp > gate and tp != inbox:
                 horizon = min(horizon, buffer[0].timestamp)
                 del filled[i]
-        left = [earliest[-1] if tp == inbox else buffer[0].timestamp for tp, buffer in filled]
-        return merged, min([horizon, until, *left])
+        left = [_earliest(buffer) if tp == inbox else buffer[0].timestamp for tp, buffer in filled]
+        return [record for _, record in sorted(merged, key=itemgetter(0))], min([horizon, until, *left])
 
     def _silent(self, task: Task, told: Mapping[str, Instant]) -> tuple[list[str], Instant]:
         """The tasks upstream that say that they have nothing, and until when that is known."""
@@ -295,24 +301,9 @@ class KafkaConsumer(ChunkConsumer):
         return None if found is None else len(found)
 
 
-def _earliest(inbox: Collection[Raw]) -> list[Instant]:
-    """The earliest time from each record on, the first record's last: an inbox is in order by each of its writers, and not in all.
-
-    A tick is no event: behind the last event there is none.
-    """
-    times = [IDLE if record.value is None else record.timestamp for record in inbox]
-    return list(accumulate(reversed(times), min))
-
-
-def _by_time(records: list[Record], inbox: str) -> list[Record]:
-    """Those of each topic, and in an inbox those of each of its writers, in their order; together as they happened."""
-    latest: dict[str | int, Instant] = {}
-    times: list[Instant] = []
-    for record in records:
-        whose = record.order.source if record.topic == inbox else record.topic
-        at = latest[whose] = max(latest.get(whose, -1), record.timestamp)
-        times.append(at)
-    return [records[n] for n in sorted(range(len(records)), key=times.__getitem__)]
+def _earliest(buffer: Iterable[Raw]) -> Instant:
+    """An inbox is in order by each of those that write to it, and not in all; a tick is no event."""
+    return min((record.timestamp for record in buffer if record.value is not None), default=IDLE)
 
 
 class KafkaTransport(base.Transport):

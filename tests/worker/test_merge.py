@@ -15,6 +15,7 @@ from pipeline.log.record import TopicPartition
 from pipeline.stores.memory import MemoryStore
 from pipeline.testing.specs import NOON
 from pipeline.worker.kafka import KafkaConsumer
+from pipeline.worker.pace import Pace
 from tests.engine.agents import SLEEPER
 from tests.engine.driver import SECOND_MS
 
@@ -38,10 +39,14 @@ def heard(buffers: Mapping[str, Sequence[Any]], *, most: int = 100) -> list[tupl
     task = Task(PLAN, GROUP, 0, MemoryStore(), options)
     consumer = KafkaConsumer.__new__(KafkaConsumer)
     filled = {TopicPartition(topic, 0): deque(records) for topic, records in buffers.items()}
+    pace = Pace(options.jump_ms)
+    for record in buffers[INBOX]:
+        pace.add(record)
     parts: dict[str, Any] = {
         "_worker": SimpleNamespace(assigned=[task], options=options),
         "in_flight": set(),
         "_buffers": filled,
+        "_paces": {TopicPartition(INBOX, 0): pace},
         "_lagging": set(),
         "_told": {},
         "_room": SimpleNamespace(set=lambda: None),
@@ -77,3 +82,16 @@ def test_a_chunk_that_is_full_has_what_others_wait_for() -> None:
     """Of the inbox as much as the earliest of it needs; only what is in front of that may come too early."""
     found = heard({ORDERS: orders(60, 61), INBOX: inbox((FAST, 100), (SLOW, 40), (FAST, 120))}, most=3)
     assert found == [(INBOX, 40), (ORDERS, 60), (INBOX, 100)]
+
+
+def test_what_is_late_hurries_nobody() -> None:
+    """It had its place behind what its writer said before: nothing goes ahead of its time for it."""
+    late = inbox((FAST, 100), (FAST, 101), (FAST, 3), (FAST, 102))
+    assert heard({ORDERS: orders(60, 61), INBOX: late}, most=3) == [(ORDERS, 60), (ORDERS, 61), (INBOX, 100)]
+
+
+def test_a_clock_that_nobody_believes_holds_up_nobody() -> None:
+    """What its writer says next has its own time."""
+    far = Options().jump_ms // SECOND_MS + 1_000
+    found = heard({ORDERS: orders(60), INBOX: inbox((FAST, 50), (FAST, far), (FAST, 55), (FAST, 70))})
+    assert [second for _, second in found] == [50, far, 55, 60, 70]
