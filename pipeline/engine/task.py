@@ -6,8 +6,7 @@
 """
 
 import os
-from collections.abc import Collection, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -31,7 +30,6 @@ TICK = "orderflow-tick"
 """Header of a record in an inbox that only says how late it is: for this task (empty), or for the task upstream that it names."""
 OLDEST_MS = 7 * 86_400_000
 """A state that was not up to date for so long is made anew: half of what changelogs on Kafka remember deletions for (log/topics.py)."""
-LAST_OFFSET = 1 << 63
 IDLE_MARK = b"!"
 """After that name: it has nothing to read, and is not to be waited for."""
 
@@ -225,8 +223,6 @@ class Task:
         earliest = _earliest(records, read) if gated else [IDLE] * len(records)
         new: dict[bytes, None] = {}
         outcomes: list[str | None] = []
-        ends = cache(partial(_ends, records))
-        reached: dict[str, int] = {}
         for record, item, still in zip(records, read, earliest, strict=True):
             now = max(head.time, record.order.at)
             if item.tick:
@@ -236,7 +232,7 @@ class Task:
             chunk.limit = min(limit, still)
             watermark = min(now, chunk.limit) - lateness_ms
             head.closed = max(head.closed, watermark)
-            if not chunk.quiet(watermark) and not chunk.pass_deadlines(watermark) and len(outcomes) in ends():
+            if not chunk.quiet(watermark) and not chunk.pass_deadlines(watermark):
                 break
             # at the record's own place in time: what the group tells itself comes after later records of its slice, however long that is
             outcome = self._take(chunk, record, item, record.order.at, seen=item.id in known or item.id in new)
@@ -245,13 +241,13 @@ class Task:
             if item.id is not None and outcome != "dead.invalid":
                 new[item.id] = None
             head.time = now
-            if record.offset >= reached.get(record.topic, 0):
-                reached[record.topic] = record.offset + 1
+            if record.offset >= 0:
+                head.offsets[record.topic] = record.offset + 1
             outcomes.append(outcome)
-        idle = idle if len(outcomes) == len(records) else None
+        ends = idle if len(outcomes) == len(records) else None
         if gated:
-            self._tell_time(chunk, idle=idle is not None)
-        outbox, batch = self._finish(chunk, reached | dict(idle or {}), new)
+            self._tell_time(chunk, idle=ends is not None)
+        outbox, batch = self._finish(chunk, records[: len(outcomes)], new, ends or {})
         return Work(chunk, read, outcomes, outbox, batch)
 
     def _limit(self, told: Mapping[str, Instant]) -> Instant:
@@ -308,9 +304,9 @@ class Task:
                 now = what.at
             record.order = Order(now, record.order.source, 0)
 
-    def _finish(self, chunk: Chunk, reached: Mapping[str, int], new: dict[bytes, None]) -> tuple[Outbox, Batch]:
+    def _finish(self, chunk: Chunk, taken: Sequence[Record], new: dict[bytes, None], ends: Mapping[str, int]) -> tuple[Outbox, Batch]:
         head, options = chunk.head, self._options
-        head.offsets.update(reached)
+        head.offsets.update(ends)
         head.counts = dict(chunk.counts)
         batch, changelog = Batch(), list[tuple[bytes, bytes | None]]()
         for due, place in chunk.stale:
@@ -319,7 +315,9 @@ class Task:
         self._dedup.remember(new, head.chunk, batch, changelog)
         head.sums = self.rows.write(chunk.changed, batch, changelog, self.head.sums)
         changelog.append((b"h", encode_head(head)))
-        return Outbox(chunk.outputs, changelog, {TopicPartition(topic, self.partition): offset for topic, offset in reached.items()}), batch
+        offsets = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in taken if record.offset >= 0}
+        offsets.update({TopicPartition(topic, self.partition): offset for topic, offset in ends.items()})
+        return Outbox(chunk.outputs, changelog, offsets), batch
 
     def done(self, work: Work, changelog_end: int) -> None:
         """The chunk is committed, its head at offset `changelog_end`: write it to the store; the next one starts from it."""
@@ -433,17 +431,6 @@ def _earliest(records: Sequence[Record], read: Sequence[Read]) -> Sequence[Insta
     """For each record the earliest time from it on: an inbox is in order by each of those that write to it, and not in all."""
     times = [IDLE if item.tick else record.timestamp for record, item in zip(records, read, strict=True)]
     return list(accumulate(reversed(times), min))[::-1]
-
-
-def _ends(records: Sequence[Record]) -> Collection[int]:
-    """After how many of these, which are in the order of time, a chunk may end: with nothing left below an offset that was taken."""
-    ends = set(range(len(records)))
-    for topic in {record.topic for record in records}:
-        offsets = [record.offset if record.topic == topic and record.offset >= 0 else None for record in records]
-        highest = accumulate((-1 if offset is None else offset for offset in offsets), max)
-        lowest = list(accumulate((LAST_OFFSET if offset is None else offset for offset in reversed(offsets)), min))[::-1]
-        ends -= {n + 1 for n, (before, left) in enumerate(zip(highest, lowest[1:], strict=False)) if before > left}
-    return ends
 
 
 def told(mark: bytes, at: Instant) -> tuple[str, Instant]:

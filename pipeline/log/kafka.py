@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.errors import IllegalOperation
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 
@@ -192,7 +193,11 @@ class Writer:
         if offsets:
             committing = asyncio.ensure_future(producer.send_offsets_to_transaction(offsets, self._group))
             committing.add_done_callback(_seen)
-            last, _ = await asyncio.gather(send(producer, batches), committing)
+            try:
+                last, _ = await asyncio.gather(send(producer, batches), committing)
+            except IllegalOperation:  # the offsets were refused before the last batch was sent: that is what to tell
+                await committing
+                raise
         else:
             last = await send(producer, batches)
         await producer.commit_transaction()

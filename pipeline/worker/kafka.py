@@ -9,7 +9,6 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import suppress
-from operator import itemgetter
 from typing import Any, ClassVar, TypeAlias, cast
 
 import faust
@@ -31,7 +30,6 @@ from pipeline.problem import Problem
 from pipeline.worker.app import Worker
 from pipeline.worker.hooks import ChunkConsumer, SilentProducer, TaskChunk, TaskTransactions
 from pipeline.worker.link import Part, Span
-from pipeline.worker.pace import Pace
 from pipeline.worker.silence import Silence
 from schemas.message import Instant
 
@@ -81,8 +79,6 @@ class KafkaConsumer(ChunkConsumer):
         self._link = self.transport.link
         self._worker = self.transport.worker
         self._buffers: dict[TopicPartition, deque[Raw]] = {}
-        self._paces: dict[TopicPartition, Pace] = {}
-        """By inbox."""
         self._lagging: set[TopicPartition] = set()
         """Inputs whose next record may already be on the broker: nobody may overtake it."""
         self._told: dict[TopicPartition, dict[str, Instant]] = {}
@@ -128,7 +124,6 @@ class KafkaConsumer(ChunkConsumer):
                 self.kafka.seek(KafkaPartition(*tp), offset)
                 positions[tp] = offset
         self._buffers = {tp: deque() for tp in inputs}
-        self._paces = {tp: Pace(self._worker.options.jump_ms) for tp in inputs if tp.topic in self._inboxes}
         self._told = {}
         self._silence.forget()
         self._lagging = set(inputs)
@@ -198,7 +193,6 @@ class KafkaConsumer(ChunkConsumer):
         for partition, records in found.items():
             buffers[TopicPartition(*partition)].extend(records)
             for record in records if partition.topic in self._inboxes else ():
-                self._paces[TopicPartition(*partition)].add(record)
                 if record.value is None and record.headers and record.headers[0][0] == TICK:
                     name, late = told(record.headers[0][1], record.timestamp)
                     self._told.setdefault(TopicPartition(*partition), {})[name] = late
@@ -252,29 +246,24 @@ class KafkaConsumer(ChunkConsumer):
         if newest > until:
             self._silence.ask(task, silent, newest, urgent=newest > believed)
         room = len(self._buffers.get(inbox, ())) < BUFFERED_CHUNKS * most
-        pace = self._paces[inbox]
-        merged: list[tuple[Instant, Raw]] = []
-        reached: dict[TopicPartition, Instant] = {}
+        merged: list[Raw] = []
         while filled and len(merged) < most:
-            nexts = [pace.earliest(buffer[0]) if tp == inbox else buffer[0].timestamp for tp, buffer in filled]
-            at = min(nexts)
-            i = nexts.index(at)
+            i = min(range(len(filled)), key=lambda n: filled[n][1][0].timestamp) if len(filled) > 1 else 0
             tp, buffer = filled[i]
+            at = buffer[0].timestamp
             if tp == inbox and room and at > min(horizon, believed) and buffer[0].value is not None:
                 break  # whatever is left is later than what waits elsewhere, or than what is believed
-            record = buffer.popleft()
-            at = reached[tp] = pace.pop() if tp == inbox else max(at, reached.get(tp, -1))
-            merged.append((at, record))
+            merged.append(buffer.popleft())
             if not buffer:
                 del filled[i]
                 if tp in self._lagging:
-                    horizon = min(horizon, task.told_limit(told) if tp == inbox else record.timestamp)
+                    horizon = min(horizon, task.told_limit(told) if tp == inbox else merged[-1].timestamp)
                     break
             elif buffer[0].timestamp > gate and tp != inbox:
                 horizon = min(horizon, buffer[0].timestamp)
                 del filled[i]
         left = [_earliest(buffer) if tp == inbox else buffer[0].timestamp for tp, buffer in filled]
-        return [record for _, record in sorted(merged, key=itemgetter(0))], min([horizon, until, *left])
+        return merged, min([horizon, until, *left])
 
     def _silent(self, task: Task, told: Mapping[str, Instant]) -> tuple[list[str], Instant]:
         """The tasks upstream that say that they have nothing, and until when that is known."""

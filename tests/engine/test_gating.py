@@ -10,7 +10,7 @@ from pipeline.engine.options import Options
 from pipeline.engine.plan import make_plan
 from pipeline.engine.task import IDLE_MARK, TICK, Task, Work
 from pipeline.log.partitioner import partition_of
-from pipeline.log.record import FED, UNPLACED, Headers, Order, Record, TopicPartition
+from pipeline.log.record import FED, UNPLACED, Headers, Order, Record
 from pipeline.stores.memory import MemoryStore
 from pipeline.testing.specs import NOON
 from schemas.codec import decode
@@ -357,24 +357,3 @@ def test_who_is_ahead_makes_nobody_s_window_forget(ahead_s: int) -> None:
     work = alone.work(*alone.told_by_all(10), *payments, alone.paid(50, ahead_s), alone.paid(60, 6))
     said = [decode(record.value) for record in work.outbox.records if record.topic == "fraud.alerts"]
     assert [each.payload.rule for each in said if isinstance(each, Envelope) and isinstance(each.payload, FraudAlertRaised)] == ["velocity"]
-
-
-# --- Chunks that are in the order of time, and not in that of their topics. ------------------------------------------
-
-
-def test_a_chunk_ends_only_where_nothing_is_left_behind() -> None:
-    """Whoever reads the topic again from the committed offset must find all that was not taken, and nothing that was."""
-    alone = Alone(Task(PLAN, ALARMS, PARTITION, MemoryStore(), Options(gated=True, chunk_outputs=1)))
-    alone.work(alone.created(0), alone.created(0, SAME), alone.tick(0, UPSTREAM + IDLE_MARK))
-    later, soon, end = alone.created(HOUR_MS, "o-later"), alone.created(SECOND_MS, "o-soon"), alone.created(2 * HOUR_MS, "o-end")
-    work = alone.work(soon, later, end)
-    assert len(work.outbox.records) > 1, "alarms rang before the second record, and that was already more than a chunk's share"
-    assert work.taken == 2, "had it ended there, the second one would have been left behind the first"
-    assert work.outbox.offsets == {TopicPartition("order.events", PARTITION): end.offset}
-
-
-def test_offsets_go_on_behind_the_last_of_all() -> None:
-    """Whichever of them happened last."""
-    alone = Alone()
-    first, second, third = (alone.created(n, f"o-{n}") for n in range(3))
-    assert alone.work(second, third, first).outbox.offsets == {TopicPartition("order.events", PARTITION): third.offset + 1}

@@ -18,7 +18,6 @@ from pipeline.problem import Problem
 from pipeline.stores.memory import MemoryStore
 from pipeline.testing.specs import NOON
 from pipeline.worker.kafka import BUFFERED_CHUNKS, SLACK_MS, KafkaConsumer, KafkaLink
-from pipeline.worker.pace import Pace
 from tests.engine.agents import SLEEPER
 
 OPTIONS = Options(gated=True, chunk_records=4)
@@ -63,9 +62,6 @@ class Reader(KafkaConsumer):
         believed_ms: int | None = None,
     ) -> None:
         self._buffers = {tp: deque(read(tp, at_ms) for at_ms in times) for tp, times in buffers.items()}
-        self._paces = {INBOX: Pace(OPTIONS.jump_ms)}
-        for record in self._buffers.get(INBOX, ()):
-            self._paces[INBOX].add(record)
         self._lagging = {lagging} if lagging else set()
         self._told = {INBOX: {UPSTREAM: IDLE if told_ms is None else NOON + told_ms}}
         self._worker: Any = self
@@ -79,9 +75,7 @@ class Reader(KafkaConsumer):
         return asked
 
     def tick(self, at_ms: int) -> None:
-        record = read(INBOX, at_ms, None, ((TICK, UPSTREAM.encode()),))
-        self._buffers[INBOX].append(record)
-        self._paces[INBOX].add(record)
+        self._buffers[INBOX].append(read(INBOX, at_ms, None, ((TICK, UPSTREAM.encode()),)))
 
     def buffered(self) -> list[int]:
         return [record.timestamp - NOON for record in self._buffers[EVENTS]]
