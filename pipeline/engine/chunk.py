@@ -73,7 +73,7 @@ class Chunk:
         self._source = 1 + group.first_task + partition
         self._primary = group is plan.groups[0]
         self.head = Head(head.incarnation, head.chunk + 1, head.time, head.said, head.changelog_end, dict(head.offsets))
-        self.head.upstream, self.head.told, self.head.closed = dict(head.upstream), head.told, head.closed
+        self.head.upstream, self.head.told, self.head.closed, self.head.ahead = dict(head.upstream), head.told, head.closed, head.ahead
         self.today: Instant = -1
         self.limit: Instant = IDLE
         """No deadline passes beyond it: so late it is in what is still to be read, here or upstream."""

@@ -18,7 +18,7 @@ class Head(msgspec.Struct, array_like=True):
     changelog_end: int = -1
     """Offset of this head in the changelog."""
     offsets: dict[str, int] = {}
-    """Next offset per input, by topic."""
+    """Next offset per input, by topic; of the inbox, the lowest that is left."""
     counts: dict[str, int] = {}
     """What became of the records: `input.` of those that were fed, `internal.` of those that were said, `emitted.` per type."""
 
@@ -30,6 +30,9 @@ class Head(msgspec.Struct, array_like=True):
     """Over all rows: `rows.` per table, and what its table counts, under its name. Those that are 0 are left out."""
     closed: Instant = -1
     """The watermark has been here: windows that end by then are closed, and stay so, whatever is heard of those upstream later."""
+    ahead: list[tuple[int, int]] = []
+    """What was heard of the inbox beyond that: offsets, each range with its first one and that behind its last one. Its writers go each at
+    its own pace, and it is heard in the order of time."""
 
 
 IDLE = 1 << 62

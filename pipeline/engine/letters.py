@@ -55,6 +55,11 @@ def rekeyed(record: Record, topic: str, partition: int, key: bytes | None) -> Re
     return Record(topic, partition, key, record.value, headers, record.timestamp, record.order, read=record.read)
 
 
+def origin_of(name: str, value: bytes) -> Origin | None:
+    """What this header says of where its record came from, if it is the one that says it."""
+    return _origin(value) if name == ORIGIN else None
+
+
 def original(record: Record) -> Record:
     """The record as its sender wrote it, re-keyed or not."""
     raw = header(record.headers, ORIGIN)

@@ -112,6 +112,17 @@ class Plan:
         """Group to the others that hear what it re-keys or says: none of them is later than it is."""
         return {group.name: tuple(g for g in self.groups if g is not group and g.name in self._heard_of(group)) for group in self.groups}
 
+    def hears_of(self, group: Group, of: Group) -> bool:
+        """`group` hears, itself or through others, what comes of `of`."""
+        reached: set[str] = set()
+        ahead = list(self.downstream[of.name])
+        while ahead:
+            found = ahead.pop()
+            if found.name not in reached:
+                reached.add(found.name)
+                ahead += self.downstream[found.name]
+        return group.name in reached
+
     def _heard_of(self, group: Group) -> set[str]:
         said = {kind for agent in group.agents for kind in agent.says}
         return self._heard_at_once(group) | {g.name for kind in said for g in self.routes.get(kind, ())}

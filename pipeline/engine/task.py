@@ -6,7 +6,7 @@
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -116,7 +116,11 @@ class Task:
         self._source = 1 + group.first_task + partition
         self._routes: dict[type[Message], Route] = {}
         self._channels: dict[tuple[str, type[Message]], Channel] = {}
-        self.upstream = tuple(f"{g.name}-{p}" for g in plan.groups if group in plan.downstream[g.name] for p in range(g.partitions))
+        upstream = [g for g in plan.groups if group in plan.downstream[g.name]]
+        self.upstream = tuple(f"{g.name}-{p}" for g in upstream for p in range(g.partitions))
+        leading = [g for g in upstream if options.gated and not plan.hears_of(g, group)]
+        self._leading = tuple(f"{g.name}-{p}" for g in leading for p in range(g.partitions))
+        """Those that wait for nothing from here: they can be waited for without end."""
         self._downstream = plan.downstream[group.name]
         beside = {agent.beside.name for agent in group.agents if agent.beside is not None}
         self._beside = tuple((number, ONLY) for number, agent in enumerate(group.agents) if agent.table.name in beside)
@@ -201,11 +205,18 @@ class Task:
     # --- the path of a chunk
 
     def work(
-        self, records: Sequence[Record], *, horizon: Instant = IDLE, idle: Mapping[str, int] | None = None, today: Instant = -1
+        self,
+        records: Sequence[Record],
+        *,
+        horizon: Instant = IDLE,
+        left: int | None = None,
+        idle: Mapping[str, int] | None = None,
+        today: Instant = -1,
     ) -> Work:
         """Decide as many of `records` as one transaction should hold.
 
-        `horizon`: no input has anything to be read that is earlier. `idle`: none has anything at all, up to these offsets.
+        `horizon`: no input has anything to be read that is earlier. `left`: what lies before this offset of the inbox was heard, or is
+        among `records`; None where these are in its order. `idle`: no input has anything at all, up to these offsets.
         `today`: what happened until then is believed, however long nothing had happened before.
         """
         read = [self._read(record) for record in records]
@@ -241,13 +252,15 @@ class Task:
             if item.id is not None and outcome != "dead.invalid":
                 new[item.id] = None
             head.time = now
-            if record.offset >= 0:
-                head.offsets[record.topic] = record.offset + 1
             outcomes.append(outcome)
         ends = idle if len(outcomes) == len(records) else None
         if gated:
             self._tell_time(chunk, idle=ends is not None)
-        outbox, batch = self._finish(chunk, records[: len(outcomes)], new, ends or {})
+        moved = self._move_on(head, records, len(outcomes), left)
+        if ends is not None:
+            head.ahead = []
+            moved |= ends
+        outbox, batch = self._finish(chunk, moved, new)
         return Work(chunk, read, outcomes, outbox, batch)
 
     def _limit(self, told: Mapping[str, Instant]) -> Instant:
@@ -259,7 +272,7 @@ class Task:
     def _tell_time(self, chunk: Chunk, *, idle: bool) -> None:
         """Tell every task downstream how late it is here, in the same transaction as what it may not overtake."""
         head = chunk.head
-        now = IDLE if idle else head.time
+        now = IDLE if idle or (head.told == IDLE and head.time == self.head.time) else head.time  # ticks alone are nothing to be waited for
         if now == head.told or (head.told <= now < head.told + self._options.told_every_ms):
             return
         head.told = now
@@ -277,6 +290,11 @@ class Task:
         `told`: by tasks upstream, in what is not decided yet.
         """
         return self.told_limit(told) + self._options.lateness_ms
+
+    def inbox_gate(self, told: Mapping[str, Instant]) -> Instant:
+        """What is later in the inbox waits for those upstream that wait for nothing from here."""
+        known = self.head.upstream | dict(told)
+        return min((known.get(name, -1) for name in self._leading), default=IDLE) + self._options.lateness_ms
 
     def told_limit(self, told: dict[str, Instant]) -> Instant:
         """Nobody upstream is behind this stream time, if those that have nothing to read are believed."""
@@ -304,9 +322,20 @@ class Task:
                 now = what.at
             record.order = Order(now, record.order.source, 0)
 
-    def _finish(self, chunk: Chunk, taken: Sequence[Record], new: dict[bytes, None], ends: Mapping[str, int]) -> tuple[Outbox, Batch]:
+    def _move_on(self, head: Head, records: Sequence[Record], taken: int, left: int | None) -> dict[str, int]:
+        """The next offsets of the inputs that `taken` of these records are from."""
+        inbox = self.group.inbox
+        moved = {record.topic: record.offset + 1 for record in records[:taken] if record.offset >= 0}
+        if inbox in moved:
+            heard = [(record.offset, record.offset + 1) for record in records[:taken] if record.topic == inbox and record.offset >= 0]
+            waiting = [record.offset for record in records[taken:] if record.topic == inbox]
+            moved[inbox] = min([max(behind for _, behind in heard) if left is None else left, *waiting])
+            head.ahead = _ranges([*head.ahead, *heard], moved[inbox])
+        return moved
+
+    def _finish(self, chunk: Chunk, moved: Mapping[str, int], new: dict[bytes, None]) -> tuple[Outbox, Batch]:
         head, options = chunk.head, self._options
-        head.offsets.update(ends)
+        head.offsets.update(moved)
         head.counts = dict(chunk.counts)
         batch, changelog = Batch(), list[tuple[bytes, bytes | None]]()
         for due, place in chunk.stale:
@@ -315,8 +344,7 @@ class Task:
         self._dedup.remember(new, head.chunk, batch, changelog)
         head.sums = self.rows.write(chunk.changed, batch, changelog, self.head.sums)
         changelog.append((b"h", encode_head(head)))
-        offsets = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in taken if record.offset >= 0}
-        offsets.update({TopicPartition(topic, self.partition): offset for topic, offset in ends.items()})
+        offsets = {TopicPartition(topic, self.partition): offset for topic, offset in moved.items()}
         return Outbox(chunk.outputs, changelog, offsets), batch
 
     def done(self, work: Work, changelog_end: int) -> None:
@@ -431,6 +459,17 @@ def _earliest(records: Sequence[Record], read: Sequence[Read]) -> Sequence[Insta
     """For each record the earliest time from it on: an inbox is in order by each of those that write to it, and not in all."""
     times = [IDLE if item.tick else record.timestamp for record, item in zip(records, read, strict=True)]
     return list(accumulate(reversed(times), min))[::-1]
+
+
+def _ranges(found: Iterable[tuple[int, int]], begin: int) -> list[tuple[int, int]]:
+    """The same offsets in as few ranges as may be, without those before `begin`."""
+    ranges: list[tuple[int, int]] = []
+    for first, behind in sorted(item for item in found if item[1] > begin):
+        if ranges and ranges[-1][1] >= first:
+            ranges[-1] = (ranges[-1][0], max(ranges[-1][1], behind))
+        else:
+            ranges.append((first, behind))
+    return ranges
 
 
 def told(mark: bytes, at: Instant) -> tuple[str, Instant]:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from time import monotonic
@@ -14,16 +14,14 @@ from faust.tables.manager import TableManager
 from faust.types import TP, StreamT
 
 from pipeline.clock import stopwatch, wall_ms
-from pipeline.engine.head import IDLE
 from pipeline.engine.options import Options
 from pipeline.engine.plan import Plan
 from pipeline.engine.task import TICK, ForeignState, Task
 from pipeline.log.record import FED, UNPLACED, Order, Record, TopicPartition
 from pipeline.stores.port import Store
-from pipeline.worker.hooks import ChunkConsumer, ChunkScheduler, ChunkSchema, EagerTables, GroupTable, TaskTransactions
+from pipeline.worker.hooks import ChunkConsumer, ChunkScheduler, ChunkSchema, EagerTables, GroupTable, TaskChunk, TaskTransactions
 from pipeline.worker.link import Link, Part, Span
 from pipeline.worker.observer import Observer, Unobserved
-from schemas.message import Instant
 
 LOG = logging.getLogger("orderflow.worker")
 
@@ -135,31 +133,32 @@ class Worker:
     async def _body(self, stream: StreamT[Any]) -> None:
         """The body of every Faust agent: chunks of different tasks overlap, as one is decided while another is committed."""
         async for event in stream.events():
-            self._start(*event.value)
+            self._start(event.value)
 
-    def _start(self, task: Task, records: Sequence[Record], horizon: Instant = IDLE, *, positions: Mapping[str, int] | None = None) -> None:
+    def _start(self, chunk: TaskChunk) -> None:
         if self.draining:
             return
-        running = asyncio.create_task(self._run(task, records, horizon, positions=positions))
+        running = asyncio.create_task(self._run(chunk))
         self._running.add(running)
         running.add_done_callback(self._running.discard)
 
-    async def _run(self, task: Task, records: Sequence[Record], horizon: Instant, *, positions: Mapping[str, int] | None) -> None:
+    async def _run(self, chunk: TaskChunk) -> None:
         """The path of a chunk. A chunk that says too much for one transaction becomes several."""
+        task, records = chunk.task, chunk.records
         try:
-            left = records
             while True:
                 began = stopwatch()
-                work = task.work(left, horizon=horizon, idle=positions, today=wall_ms() if self.options.gated else -1)
+                today = wall_ms() if self.options.gated else -1
+                work = task.work(records, horizon=chunk.horizon, left=chunk.left, idle=chunk.positions, today=today)
                 seconds = stopwatch() - began
                 self._steps("decided", task)
                 end = await self._link.commit(task.transactional_id, work.outbox, task.changelog)
                 self._steps("committed", task)
-                self.observer.committed(task, left, work, seconds)
+                self.observer.committed(task, records, work, seconds)
                 task.done(work, end)
                 self._steps("stored", task)
-                left = left[work.taken :]
-                if not left:
+                records = records[work.taken :]
+                if not records:
                     break
         except Exception as error:  # noqa: BLE001  # whatever it is, the chunk is not finished: the task gets no other one
             LOG.error("%s: a chunk could not be finished: %s", task.name, type(error).__name__)  # noqa: TRY400  # `failed` has it whole
@@ -215,7 +214,7 @@ class Worker:
                     if late or not task.idles or behind[task] >= LOOKS_BEHIND:
                         tick = Record(task.group.inbox, task.partition, None, None, ((TICK, b""),), estimate, Order(UNPLACED, FED, 0))
                         self.consumer.in_flight.add(task)
-                        self._start(task, [tick] if late else [], positions=positions)
+                        self._start(TaskChunk(task, [tick] if late else [], positions=positions))
 
     async def _keep_purging(self) -> None:
         """What was re-keyed, and is stored, is read by nobody again: inboxes are never longer than a minute. Never returns."""

@@ -6,6 +6,7 @@ task, offsets are committed in the chunk's own transaction, and a table is the s
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import faust
@@ -31,6 +32,10 @@ class TaskChunk(NamedTuple):
     records: Sequence[Record]
     horizon: Instant = IDLE
     """No input has anything earlier to be read."""
+    left: int | None = None
+    """Up to this offset of the inbox everything is in this chunk, or was in an earlier one; None where chunks are in its order."""
+    positions: Mapping[str, int] | None = None
+    """Of its inputs, where none has anything to be read."""
 
 
 class ChunkScheduler(SchedulingStrategyT):
@@ -79,6 +84,8 @@ class ChunkConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self.news = asyncio.Event()
         """There may be a chunk to fetch."""
+        self._numbers = count(1 << 40)
+        """Of chunks, in place of offsets: stock drops what is not behind all that came before (`_drain_messages`)."""
         self.in_flight: set[Task] = set()
         """The tasks that have a chunk: they get no other one before they are `free`."""
 
@@ -105,8 +112,7 @@ class ChunkConsumer(Consumer):
         by_tp: dict[TP, list[TaskChunk]] = {}
         for chunk in found:
             self.in_flight.add(chunk.task)
-            last = chunk.records[-1]
-            by_tp.setdefault(TP(last.topic, last.partition), []).append(chunk)
+            by_tp[TP(*chunk.task.inputs[0])] = [chunk]
         return by_tp
 
     def cut(self, active: set[TP]) -> list[TaskChunk]:
@@ -137,6 +143,12 @@ class ChunkConsumer(Consumer):
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
         return dict.fromkeys(partitions, 0)
 
+    def ack(self, message: Message) -> bool:
+        """Stock keeps the offset, in lists that only its own commits empty."""
+        self._unacked_messages.discard(message)
+        message.acked = True
+        return True
+
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ANN401, ARG002, FBT001, FBT002  # as in Faust
         return False
 
@@ -159,7 +171,7 @@ class ChunkConsumer(Consumer):
         return ConsumerMessage(
             tp.topic,
             tp.partition,
-            chunk.records[-1].offset,
+            next(self._numbers),
             timestamp=0.0,
             timestamp_type=0,
             headers=None,

@@ -9,10 +9,11 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, TypeAlias, cast
+from heapq import heapify, heappop, heapreplace
+from typing import Any, ClassVar, cast
 
 import faust
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -29,19 +30,20 @@ from pipeline.log.topics import Topics
 from pipeline.problem import Problem
 from pipeline.worker.app import Worker
 from pipeline.worker.hooks import ChunkConsumer, SilentProducer, TaskChunk, TaskTransactions
+from pipeline.worker.inbox import Inbox, Raw
 from pipeline.worker.link import Part, Span
 from pipeline.worker.silence import Silence
 from schemas.message import Instant
 
 LOG = logging.getLogger("orderflow.kafka")
 
-Raw: TypeAlias = ConsumerRecord[Any, Any]
-
 POLL_MS = 200
 FETCH_WAIT_MS = 50
 HEARTBEAT_MS = 1_000
 BUFFERED_CHUNKS = 2
-"""Of raw records per task; its inputs are not read on beyond."""
+"""Of raw records per topic, which is not read on beyond."""
+INBOX_CHUNKS = 8
+"""Of an inbox, from the first record that was not heard: its writers may be as far apart."""
 SLACK_MS = 1_000
 """What comes as it happens need not be asked about one by one."""
 FOREVER_MS = 1 << 30
@@ -79,13 +81,14 @@ class KafkaConsumer(ChunkConsumer):
         self._link = self.transport.link
         self._worker = self.transport.worker
         self._buffers: dict[TopicPartition, deque[Raw]] = {}
+        """Of topics."""
+        self._inboxes: dict[TopicPartition, Inbox] = {}
         self._lagging: set[TopicPartition] = set()
         """Inputs whose next record may already be on the broker: nobody may overtake it."""
         self._told: dict[TopicPartition, dict[str, Instant]] = {}
         """By inbox: how late it is upstream, by what is in its buffer and not yet decided."""
         self._room = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
-        self._inboxes = {group.inbox for group in self._worker.plan.groups}
         inputs = {task.name: task.inputs for task in self._worker.tasks.values()}
         self._silence = Silence(self._link.consumed, self._link.end, inputs, self.news.set)
 
@@ -123,7 +126,9 @@ class KafkaConsumer(ChunkConsumer):
                 offset = self._link.position(task, tp, known[tp], begins[KafkaPartition(*tp)])
                 self.kafka.seek(KafkaPartition(*tp), offset)
                 positions[tp] = offset
-        self._buffers = {tp: deque() for tp in inputs}
+        inboxes = {TopicPartition(task.group.inbox, task.partition): task.head.ahead for task in self._worker.assigned}
+        self._inboxes = {tp: Inbox(self._worker.plan.home, ahead) for tp, ahead in inboxes.items()}
+        self._buffers = {tp: deque() for tp in inputs if tp not in inboxes}
         self._told = {}
         self._silence.forget()
         self._lagging = set(inputs)
@@ -169,7 +174,7 @@ class KafkaConsumer(ChunkConsumer):
                 await self._reading
             self._reading = None
         self._silence.forget()
-        self._buffers = {}
+        self._buffers, self._inboxes = {}, {}
 
     async def _read(self) -> None:
         """Fill the buffers while there is room."""
@@ -184,18 +189,22 @@ class KafkaConsumer(ChunkConsumer):
             self._worker.fail(error)
 
     def _wanted(self) -> list[TopicPartition]:
-        most = BUFFERED_CHUNKS * self._worker.options.chunk_records
-        return [tp for tp, buffer in self._buffers.items() if len(buffer) < most]
+        most = self._worker.options.chunk_records
+        inboxes = [tp for tp, inbox in self._inboxes.items() if inbox.span < INBOX_CHUNKS * most]
+        return inboxes + [tp for tp, buffer in self._buffers.items() if len(buffer) < BUFFERED_CHUNKS * most]
 
     async def _poll(self, wanted: Collection[TopicPartition]) -> None:
-        kafka, buffers = self.kafka, self._buffers
+        kafka, buffers, inboxes = self.kafka, self._buffers, self._inboxes
         found = await kafka.getmany(*(KafkaPartition(*tp) for tp in wanted), timeout_ms=POLL_MS)
         for partition, records in found.items():
-            buffers[TopicPartition(*partition)].extend(records)
-            for record in records if partition.topic in self._inboxes else ():
+            tp = TopicPartition(*partition)
+            if (inbox := inboxes.get(tp)) is None:
+                buffers[tp].extend(records)
+                continue
+            for record in inbox.add(records):
                 if record.value is None and record.headers and record.headers[0][0] == TICK:
                     name, late = told(record.headers[0][1], record.timestamp)
-                    self._told.setdefault(TopicPartition(*partition), {})[name] = late
+                    self._told.setdefault(tp, {})[name] = late
         caught_up = False
         for tp in wanted:
             partition = KafkaPartition(*tp)
@@ -216,54 +225,67 @@ class KafkaConsumer(ChunkConsumer):
                 continue
             merged, horizon = self._merge(task)
             if merged:
-                found.append(TaskChunk(task, [record_of(record) for record in merged], horizon))
+                inbox = self._inboxes[TopicPartition(task.group.inbox, task.partition)]
+                found.append(TaskChunk(task, [record_of(record) for record in merged], horizon, inbox.left))
         if found:
             self._room.set()
         return found
 
     def idle(self, task: Task) -> bool:
-        return task not in self.in_flight and not any(self._buffers.get(tp) or tp in self._lagging for tp in task.inputs)
+        return task not in self.in_flight and not any(self._has(tp) or tp in self._lagging for tp in task.inputs)
+
+    def _has(self, tp: TopicPartition) -> bool:
+        return bool(self._buffers.get(tp) or self._inboxes.get(tp))
 
     def _merge(self, task: Task) -> tuple[list[Raw], Instant]:
         """The next records of a task, by their timestamps, and the time of the earliest one left.
 
-        An input that has more on the broker is waited for; and a task upstream that is late, by all inputs but the one it writes to:
-        of that one, too, nothing comes before what waits elsewhere and is earlier, while there is room to read what it has been told.
-        Those upstream that say nothing are believed as far as the broker was asked.
+        An input that has more on the broker is waited for; and a task upstream that is late: in the inbox as long as there is room to read
+        what it has been told, and as it does not itself wait for this one. Those upstream that say nothing are believed as far as the
+        broker was asked.
         """
-        most, inbox = self._worker.options.chunk_records, TopicPartition(task.group.inbox, task.partition)
-        if any(tp in self._lagging and not self._buffers.get(tp) for tp in task.inputs):
+        most, tp = self._worker.options.chunk_records, TopicPartition(task.group.inbox, task.partition)
+        inbox, told = self._inboxes.get(tp), self._told.get(tp, {})
+        if inbox is None or any(each in self._lagging and not self._has(each) for each in task.inputs):
             return [], IDLE
-        told = self._told.get(inbox, {})
         silent, until = self._silent(task, told)
         believed = until + SLACK_MS
-        gate = min(task.gate(told), believed)
-        buffers = [(tp, buffer) for tp in task.inputs if (buffer := self._buffers.get(tp))]
-        filled = [(tp, buffer) for tp, buffer in buffers if tp == inbox or buffer[0].timestamp <= gate]
-        waiting = [buffer[0].timestamp for tp, buffer in buffers if buffer[0].timestamp > (believed if tp == inbox else gate)]
-        horizon = min(waiting, default=IDLE)
-        newest = max((max(buffer[0].timestamp, buffer[-1].timestamp) for _, buffer in buffers), default=-1)  # a tick may tell any time
+        gate, own_gate = min(task.gate(told), believed), min(task.inbox_gate(told), believed)
+        topics = [(each, buffer) for each in task.inputs if (buffer := self._buffers.get(each))]
+        queues = [buffer for _, buffer in topics] + inbox.queues()
+        limits = [gate] * len(topics) + [own_gate] * (len(queues) - len(topics))
+        horizon = min((queue[0].timestamp for queue, limit in zip(queues, limits, strict=True) if queue[0].timestamp > limit), default=IDLE)
+        newest = max((max(queue[0].timestamp, queue[-1].timestamp) for queue in queues), default=-1)  # a tick may tell any time
         if newest > until:
             self._silence.ask(task, silent, newest, urgent=newest > believed)
-        room = len(self._buffers.get(inbox, ())) < BUFFERED_CHUNKS * most
+        room = inbox.span < INBOX_CHUNKS * most
+        heads = [(queue[0].timestamp, n) for n, queue in enumerate(queues) if n >= len(topics) or queue[0].timestamp <= gate]
+        if not room:  # what lies lowest may be the latest of all, and makes room all the same
+            heads = [(-1 if queues[n][0].offset == inbox.left and n >= len(topics) else at, n) for at, n in heads]
+        heapify(heads)
         merged: list[Raw] = []
-        while filled and len(merged) < most:
-            i = min(range(len(filled)), key=lambda n: filled[n][1][0].timestamp) if len(filled) > 1 else 0
-            tp, buffer = filled[i]
-            at = buffer[0].timestamp
-            if tp == inbox and room and at > min(horizon, believed) and buffer[0].value is not None:
-                break  # whatever is left is later than what waits elsewhere, or than what is believed
-            merged.append(buffer.popleft())
-            if not buffer:
-                del filled[i]
-                if tp in self._lagging:
-                    horizon = min(horizon, task.told_limit(told) if tp == inbox else merged[-1].timestamp)
-                    break
-            elif buffer[0].timestamp > gate and tp != inbox:
-                horizon = min(horizon, buffer[0].timestamp)
-                del filled[i]
-        left = [_earliest(buffer) if tp == inbox else buffer[0].timestamp for tp, buffer in filled]
-        return merged, min([horizon, until, *left])
+        while heads and len(merged) < most:
+            at, n = heads[0]
+            queue, is_topic = queues[n], n < len(topics)
+            if not is_topic and room and at > min(horizon, own_gate) and queue[0].value is not None:
+                horizon = min(horizon, at)  # it is later than what waits elsewhere, or than what is known of those upstream
+                heappop(heads)
+                continue
+            merged.append(queue.popleft())
+            if queue and (queue[0].timestamp <= gate or not is_topic):
+                heapreplace(heads, (queue[0].timestamp, n))
+                continue
+            heappop(heads)
+            if queue:
+                horizon = min(horizon, queue[0].timestamp)
+            elif is_topic and topics[n][0] in self._lagging:
+                horizon = min(horizon, at)
+                break
+            elif not is_topic and tp in self._lagging and not inbox:
+                horizon = min(horizon, task.told_limit(told))
+                break
+        left = [at for at, n in heads if n < len(topics)]
+        return merged, min([horizon, until, inbox.earliest(), *left])
 
     def _silent(self, task: Task, told: Mapping[str, Instant]) -> tuple[list[str], Instant]:
         """The tasks upstream that say that they have nothing, and until when that is known."""
@@ -288,11 +310,6 @@ class KafkaConsumer(ChunkConsumer):
     def topic_partitions(self, topic: str) -> int | None:
         found = self.kafka.partitions_for_topic(topic)
         return None if found is None else len(found)
-
-
-def _earliest(buffer: Iterable[Raw]) -> Instant:
-    """An inbox is in order by each of those that write to it, and not in all; a tick is no event."""
-    return min((record.timestamp for record in buffer if record.value is not None), default=IDLE)
 
 
 class KafkaTransport(base.Transport):

@@ -131,7 +131,6 @@ class MemoryConsumer(ChunkConsumer):
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         for tp, offset in partitions.items():
             self._positions[tp] = offset
-            self._read_offset[tp] = None  # stock drops what lies below it (consumer.py, `_drain_messages`)
 
     async def seek_to_beginning(self, *partitions: TP) -> None:
         for tp in partitions:

@@ -5,7 +5,7 @@ The names of the methods of `Checker` are those of the rules.
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -191,10 +191,11 @@ class Checker:
         came: dict[str, list[Place]] = defaultdict(list)
         for changelog, books in self.books.items():
             if changelog.topic == f"{GROUP}-orders-changelog":
-                inputs = {
-                    tp.topic: deque(records) for tp, records in self.evidence.topics.items() if _feeds_orders(tp, changelog.partition)
-                }
-                for raw in (raw for _, head in books.heads for raw in taken(inputs, head.offsets)):
+                inputs: dict[object, deque[Raw]] = defaultdict(deque)
+                for tp, records in self.evidence.topics.items():
+                    for raw in records if _feeds_orders(tp, changelog.partition) else ():
+                        inputs[tp, raw.origin and raw.origin[:2]].append(raw)  # of each that writes to an inbox in order
+                for raw in (raw for _, head in books.heads for raw in taken(inputs.values(), head)):
                     place = raw.origin or raw.place
                     if raw.place not in forwarded and place in self._line_at:
                         came[self._line_at[place].order_id].append(place)
@@ -378,11 +379,15 @@ def _feeds_orders(tp: TopicPartition, partition: int) -> bool:
     return tp.partition == partition and tp.topic in {*PARTITIONS, f"{GROUP}-orders-inbox"} - {"payment.events"}
 
 
-def taken(inputs: Mapping[str, deque[Raw]], offsets: Mapping[str, int]) -> Iterator[Raw]:
-    """The records of one chunk, before these offsets, in the order of time."""
-    while heads := [own[0] for topic, own in inputs.items() if own and own[0].place[2] < offsets.get(topic, 0)]:
-        raw = min(heads, key=lambda head: head.stamp)
-        yield inputs[raw.place[0]].popleft()
+def taken(inputs: Collection[deque[Raw]], head: Head) -> Iterator[Raw]:
+    """The records of the chunk that this head ends, in the order of time."""
+    while found := [own for own in inputs if own and _is_before(own[0].place, head)]:
+        yield min(found, key=lambda own: own[0].stamp).popleft()
+
+
+def _is_before(place: Place, head: Head) -> bool:
+    topic, _, offset = place
+    return offset < head.offsets.get(topic, 0) or (topic.endswith("-inbox") and any(first <= offset < end for first, end in head.ahead))
 
 
 def stored(folder: Path, tp: TopicPartition) -> tuple[Table, tuple[int, str] | None]:

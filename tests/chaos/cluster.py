@@ -60,11 +60,13 @@ class Head(NamedTuple):
     offsets: dict[str, int]
     counts: dict[str, int]
     incarnation: str
+    ahead: Sequence[tuple[int, int]]
+    """Ranges of offsets of its inbox that it has heard beyond."""
 
 
 def head_of(value: bytes) -> Head:
     told = msgspec.msgpack.decode(value)
-    return Head(told[1], told[5], told[6], told[0])
+    return Head(told[1], told[5], told[6], told[0], told[11])
 
 
 class Sample(NamedTuple):

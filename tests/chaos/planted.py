@@ -76,9 +76,15 @@ def store_first() -> None:
         opened(self, folder, wal=True)
 
     def work(
-        self: Task, records: Sequence[Record], *, horizon: Instant = IDLE, idle: Mapping[str, int] | None = None, today: Instant = -1
+        self: Task,
+        records: Sequence[Record],
+        *,
+        horizon: Instant = IDLE,
+        left: int | None = None,
+        idle: Mapping[str, int] | None = None,
+        today: Instant = -1,
     ) -> Work:
-        found = whole(self, records, horizon=horizon, idle=idle, today=today)
+        found = whole(self, records, horizon=horizon, left=left, idle=idle, today=today)
         self.done(found, self.head.changelog_end + len(found.outbox.changelog) + 1)
         dies_once(where=len(found.outbox.changelog) > SOME)
         return found

@@ -4,13 +4,14 @@ import pytest
 from msgspec.structs import replace
 
 from agents.fraud import fraud
-from pipeline.composition import rules
+from pipeline.composition import agents, rules
 from pipeline.engine.head import IDLE
 from pipeline.engine.options import Options
 from pipeline.engine.plan import make_plan
 from pipeline.engine.task import IDLE_MARK, TICK, Task, Work
 from pipeline.log.partitioner import partition_of
-from pipeline.log.record import FED, UNPLACED, Headers, Order, Record
+from pipeline.log.record import FED, UNPLACED, Headers, Order, Record, TopicPartition
+from pipeline.settings import Settings
 from pipeline.stores.memory import MemoryStore
 from pipeline.testing.specs import NOON
 from schemas.codec import decode
@@ -56,10 +57,11 @@ class Alone:
     def tick(self, at_ms: int, who: bytes = b"") -> Record:
         return self.record(self.task.group.inbox, None, at_ms, headers=((TICK, who),))
 
-    def work(self, *records: Record, horizon_ms: int | None = None, idle: bool = False, today_ms: int = -NOON - 1) -> Work:
-        work = self.task.work(
-            records, horizon=IDLE if horizon_ms is None else NOON + horizon_ms, idle={} if idle else None, today=NOON + today_ms
-        )
+    def work(
+        self, *records: Record, horizon_ms: int | None = None, idle: bool = False, today_ms: int = -NOON - 1, left: int | None = None
+    ) -> Work:
+        horizon = IDLE if horizon_ms is None else NOON + horizon_ms
+        work = self.task.work(records, horizon=horizon, left=left, idle={} if idle else None, today=NOON + today_ms)
         self.task.done(work, self.task.head.changelog_end + len(work.outbox.changelog))
         return work
 
@@ -357,3 +359,89 @@ def test_who_is_ahead_makes_nobody_s_window_forget(ahead_s: int) -> None:
     work = alone.work(*alone.told_by_all(10), *payments, alone.paid(50, ahead_s), alone.paid(60, 6))
     said = [decode(record.value) for record in work.outbox.records if record.topic == "fraud.alerts"]
     assert [each.payload.rule for each in said if isinstance(each, Envelope) and isinstance(each.payload, FraudAlertRaised)] == ["velocity"]
+
+
+def test_ticks_alone_are_nothing_to_be_waited_for() -> None:
+    """Who has nothing to read but the time of others says nothing new; what comes with them ends its silence."""
+    alone = Alone(Task(PLAN, INTAKE, 0, MemoryStore(), OPTIONS))
+    alone.work(alone.record(PLAN.unread, line(CREATED, 5), 5, key=b"o-1"))
+    alone.work(idle=True)
+    assert alone.work(alone.tick(9, b"somebody")).outbox.records == []
+    assert alone.task.idles
+    alone.work(alone.record(PLAN.unread, line(CREATED, 6, "e-6"), 6, key=b"o-1"))
+    assert not alone.task.idles
+
+
+def test_an_inbox_waits_for_those_that_do_not_wait_for_it() -> None:
+    """Two that hear one another would wait for ever."""
+    standins = make_plan(agents(Settings(services="standin")), app="shop")
+    named = {group.name: group for group in standins.groups}
+    assert standins.hears_of(named["stock"], named["orders"])
+    assert standins.hears_of(named["orders"], named["orders"])
+    assert not standins.hears_of(named["intake-3"], named["orders"])
+    orders, stock = (Task(standins, named[name], 0, MemoryStore(), OPTIONS) for name in ("orders", "stock"))
+    for task in (orders, stock):
+        told = {name: NOON if name.startswith("intake") else -1 for name in task.upstream}
+        assert task.inbox_gate(told) == NOON + OPTIONS.lateness_ms
+        assert task.gate(told) < NOON
+
+
+# --- What is heard of an inbox before what lies in front of it. ------------------------------------------------------
+
+
+def at_inbox(alone: Alone) -> tuple[int, list[tuple[int, int]]]:
+    """Where it goes on, and what was heard beyond."""
+    return alone.task.head.offsets[ALARMS.inbox], alone.task.head.ahead
+
+
+def test_an_inbox_is_committed_up_to_what_is_left_of_it() -> None:
+    """What was heard beyond is part of the state, until what lies in front of it was heard, too."""
+    alone = Alone()
+    first, second, third, fourth, fifth = (alone.tick(at) for at in range(5))
+    assert alone.work(second, third, fifth, left=0).outbox.offsets == {TopicPartition(ALARMS.inbox, PARTITION): 0}
+    assert at_inbox(alone) == (0, [(1, 3), (4, 5)])
+    alone.work(first, left=3)
+    assert at_inbox(alone) == (3, [(4, 5)])
+    alone.work(fourth, left=5)
+    assert at_inbox(alone) == (5, [])
+
+
+def test_a_marker_in_an_inbox_holds_nothing_up() -> None:
+    """Offsets that no record has are passed as soon as all in front of them was heard."""
+    alone = Alone()
+    first, _marker, third, _marker, fifth = (alone.tick(at) for at in range(5))
+    alone.work(third, left=0)
+    alone.work(first, left=4)
+    assert at_inbox(alone) == (4, [])
+    alone.work(fifth)
+    assert at_inbox(alone) == (5, [])
+
+
+def test_what_was_heard_ahead_may_lie_behind_what_was_not_read() -> None:
+    """After a restart an inbox is read in parts: where one part ends, the next one may have more that was not heard."""
+    alone = Alone()
+    first, second, third = (alone.tick(at) for at in range(3))
+    alone.work(third, left=first.offset)
+    alone.work(first, left=second.offset)
+    assert at_inbox(alone) == (second.offset, [(third.offset, third.offset + 1)])
+
+
+def test_what_was_heard_ahead_is_recovered() -> None:
+    """From the changelog, and from the store: or it would be heard again."""
+    alone = Alone()
+    first, second = alone.tick(0), alone.tick(1)
+    lines = enumerate(alone.work(second, left=first.offset).outbox.changelog)
+    said = [Record(ALARMS.changelog, PARTITION, key, value, (), 0, Order(0, FED, 0), n) for n, (key, value) in lines]
+    recovered, stored = Task(PLAN, ALARMS, PARTITION, MemoryStore(), OPTIONS), Task(PLAN, ALARMS, PARTITION, alone.store, OPTIONS)
+    recovered.recover(said)
+    assert recovered.head.ahead == stored.head.ahead == [(1, 2)]
+
+
+def test_a_chunk_that_ends_early_leaves_what_is_not_decided() -> None:
+    """The lowest of the rest of its records is where the inbox goes on."""
+    alone = Alone(Task(PLAN, ALARMS, PARTITION, MemoryStore(), Options(gated=True, chunk_outputs=1)))
+    alone.work(alone.created(0), alone.created(0, SAME))
+    alone.work(alone.tick(RINGS_MS, UPSTREAM))
+    last, first, rings = alone.tick(RINGS_MS, UPSTREAM), alone.tick(RINGS_MS, UPSTREAM), alone.postponed(RINGS_MS)
+    assert alone.work(first, rings, last).taken == 1
+    assert at_inbox(alone) == (last.offset, [(first.offset, first.offset + 1)])

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.settings import variable_of
-from pipeline.whatif import Found
 from schemas.codec import encode, format_instant
 from schemas.topics import FRAUD_ALERTS, LATE
-from tests.fraud.__main__ import key, ours
+from tests.fraud.__main__ import key, keyed, ours
+from tests.fraud.on_kafka import told_by
 from tests.fraud.reference import SECOND, Naive, Paid
 from tests.fraud.test_against_reference import envelope, history
 from tests.kafka.brokers import Brokers
@@ -26,13 +26,7 @@ CHUNK = 20
 
 
 def lines(payments: Sequence[Paid]) -> list[bytes]:
-    """As a service writes them that keys by user: what happens to a user has one order."""
-    made = []
-    for paid in payments:
-        said = envelope(paid)
-        at, value = format_instant(said.at), json.loads(encode(said))
-        made.append(json.dumps({"topic": "payment.events", "key": f"u-{paid.user}", "value": value, "timestamp": at}).encode())
-    return made
+    return [keyed(paid) for paid in payments]
 
 
 def in_time(count: int, seed: int) -> list[Paid]:
@@ -47,9 +41,7 @@ def told(watch: Watch) -> Counter[tuple[str, int, int, str]]:
     found: Counter[tuple[str, int, int, str]] = Counter()
     for record in watch.records:
         if record.topic == FRAUD_ALERTS.name:
-            said = json.loads(record.value or b"")["payload"]
-            where = (said["rule"], said["user_id"], said["window_start"], said["currency"])
-            found[ours(Found(*where, said["action"], said["order_id"], said["value"], 0))] += 1
+            found[ours(told_by(record.value or b""))] += 1
     return found
 
 

@@ -20,6 +20,7 @@ from pipeline.log.record import FED, Order, Record
 from pipeline.replay.feed import draft
 from pipeline.stores.memory import MemoryStore
 from pipeline.worker.app import Worker
+from pipeline.worker.hooks import TaskChunk
 from pipeline.worker.memory import MemoryConsumer, MemoryGroup, MemoryLink
 from schemas.topics import TOPICS
 from tests.engine.driver import SAGA, Run, fed
@@ -191,7 +192,7 @@ def test_a_member_that_was_given_up_can_commit_nothing(tmp_path: Path) -> None:
             await made.group.leave(cast("MemoryConsumer", zombie.consumer))
             await made.join()
             end = made.log.end(task.changelog)
-            await zombie._run(task, [], 0, positions=None)  # noqa: SLF001  # what a process does that slept meanwhile
+            await zombie._run(TaskChunk(task, [], 0))  # noqa: SLF001  # what a process does that slept meanwhile
             with pytest.raises(Fenced):
                 zombie.failed.result()
             assert made.log.end(task.changelog) == end

@@ -3,21 +3,24 @@
 import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
 
 from pipeline.engine.head import IDLE
+from pipeline.engine.letters import rekeyed
 from pipeline.engine.options import Options
 from pipeline.engine.plan import make_plan
 from pipeline.engine.task import TICK, Task
 from pipeline.log.kafka import SAID, Kafka, record_of
-from pipeline.log.record import FED, TopicPartition
+from pipeline.log.record import FED, Order, Record, TopicPartition
 from pipeline.problem import Problem
 from pipeline.stores.memory import MemoryStore
 from pipeline.testing.specs import NOON
-from pipeline.worker.kafka import BUFFERED_CHUNKS, SLACK_MS, KafkaConsumer, KafkaLink
+from pipeline.worker.inbox import Inbox
+from pipeline.worker.kafka import INBOX_CHUNKS, SLACK_MS, KafkaConsumer, KafkaLink
 from tests.engine.agents import SLEEPER
 
 OPTIONS = Options(gated=True, chunk_records=4)
@@ -28,8 +31,14 @@ UPSTREAM = "intake-1-0"
 LATE = OPTIONS.lateness_ms
 
 
-def read(tp: TopicPartition, at_ms: int, value: bytes | None = b"{}", headers: tuple[tuple[str, bytes], ...] = ()) -> Any:
-    return ConsumerRecord(tp.topic, tp.partition, 0, NOON + at_ms, 0, None, value, None, 0, 0, headers)
+def read(tp: TopicPartition, at_ms: int, value: bytes | None = b"{}", headers: tuple[tuple[str, bytes], ...] = (), offset: int = 0) -> Any:
+    return ConsumerRecord(tp.topic, tp.partition, offset, NOON + at_ms, 0, None, value, None, 0, 0, headers)
+
+
+def by(writer: int, at_ms: int) -> Any:  # aiokafka's
+    """A record of the inbox, re-keyed by the task that reads this partition."""
+    origin = Record(PLAN.unread, writer, b"o-1", b"{}", (), 0, Order(0, FED, 0), 1)
+    return read(INBOX, at_ms, headers=rekeyed(origin, INBOX.topic, 0, b"").headers)
 
 
 class Believed:
@@ -53,6 +62,8 @@ class Believed:
 class Reader(KafkaConsumer):
     """With these buffers, and a task that has heard nothing yet of how late it is upstream."""
 
+    ends = 0
+
     def __init__(
         self,
         buffers: Mapping[TopicPartition, list[int]],
@@ -60,25 +71,38 @@ class Reader(KafkaConsumer):
         lagging: TopicPartition | None = None,
         told_ms: int | None = None,
         believed_ms: int | None = None,
+        chunk_records: int = OPTIONS.chunk_records,
     ) -> None:
-        self._buffers = {tp: deque(read(tp, at_ms) for at_ms in times) for tp, times in buffers.items()}
+        self._buffers = {tp: deque(read(tp, at_ms) for at_ms in times) for tp, times in buffers.items() if tp != INBOX}
+        self._inboxes = {INBOX: Inbox(PLAN.home)}
+        self.come(*(read(INBOX, at_ms) for at_ms in buffers.get(INBOX, ())))
         self._lagging = {lagging} if lagging else set()
         self._told = {INBOX: {UPSTREAM: IDLE if told_ms is None else NOON + told_ms}}
         self._worker: Any = self
-        self._inboxes = {INBOX.topic}
         self._silence: Any = Believed(IDLE if believed_ms is None else NOON + believed_ms)
-        self.options = OPTIONS
+        self.options = replace(OPTIONS, chunk_records=chunk_records)
         self.alarms = Task(PLAN, ALARMS, 0, MemoryStore(), OPTIONS)
 
     def asked(self) -> list[tuple[int, bool]]:
         asked: list[tuple[int, bool]] = self._silence.asked
         return asked
 
+    def come(self, *records: Any) -> None:  # aiokafka's
+        """Into the inbox, at the next offsets."""
+        first = self.ends
+        self.ends += len(records)
+        if records:
+            self._inboxes[INBOX].add([replace(record, offset=first + n) for n, record in enumerate(records)])
+
     def tick(self, at_ms: int) -> None:
-        self._buffers[INBOX].append(read(INBOX, at_ms, None, ((TICK, UPSTREAM.encode()),)))
+        self.come(read(INBOX, at_ms, None, ((TICK, UPSTREAM.encode()),)))
 
     def buffered(self) -> list[int]:
         return [record.timestamp - NOON for record in self._buffers[EVENTS]]
+
+    @property
+    def left(self) -> int:
+        return self._inboxes[INBOX].left
 
     @property
     def reads(self) -> bool:
@@ -113,9 +137,14 @@ def test_an_inbox_does_not_overtake_what_waits() -> None:
     assert Reader({INBOX: [1, LATE + 3], EVENTS: [LATE + 1]}, told_ms=0).next() == ([1], LATE + 1)
 
 
+def test_an_inbox_waits_for_all_that_write_to_it() -> None:
+    """What one says that is far ahead is heard when those that are late have said what comes before it."""
+    assert Reader({INBOX: [1, LATE, LATE + 3], EVENTS: []}, told_ms=0).next() == ([1, LATE], LATE + 3)
+
+
 def test_a_full_inbox_goes_on() -> None:
     """How late it is upstream may be told behind what fills it."""
-    full = [LATE + 2] * (BUFFERED_CHUNKS * OPTIONS.chunk_records)
+    full = [LATE + 2] * (INBOX_CHUNKS * OPTIONS.chunk_records)
     assert Reader({INBOX: full, EVENTS: [LATE + 1]}, told_ms=0).next() == ([LATE + 2] * 4, LATE + 1)
 
 
@@ -124,6 +153,45 @@ def test_ticks_are_always_heard() -> None:
     reader = Reader({INBOX: [], EVENTS: [LATE + 1]}, told_ms=0)
     reader.tick(LATE + 5)
     assert reader.next() == ([LATE + 5], LATE + 1)
+
+
+FAST, SLOW = 0, 1
+
+
+def test_what_lies_behind_a_faster_writer_is_heard_in_its_time() -> None:
+    """A payment before the cancellation that came after it, whatever lies in front of it in the inbox."""
+    reader = Reader({EVENTS: [50, 95]}, chunk_records=8)
+    reader.come(by(FAST, 45), by(FAST, 100), by(FAST, 110), by(SLOW, 40), by(SLOW, 70))
+    assert reader.next() == ([40, 45, 50, 70, 95, 100, 110], IDLE)
+
+
+def test_each_writers_own_order_stays() -> None:
+    """One that says something late has said something else before; it hurries nobody, and holds up nobody."""
+    reader = Reader({EVENTS: [30, 51]}, chunk_records=8)
+    reader.come(by(FAST, 50), by(FAST, 3), by(FAST, 52), by(SLOW, 10))
+    assert reader.next() == ([10, 30, 50, 3, 51, 52], IDLE)
+
+
+def test_what_is_left_in_front_is_read_again() -> None:
+    """It was not heard: a chunk tells the lowest offset of the inbox that is not in it."""
+    reader = Reader({EVENTS: []}, chunk_records=2)
+    reader.come(by(FAST, 50), by(SLOW, 10), by(SLOW, 20), by(FAST, 60))
+    assert (reader.next(), reader.left) == (([10, 20], 50), 0)
+    assert (reader.next(), reader.left) == (([50, 60], IDLE), 4)
+
+
+def test_what_was_heard_ahead_is_not_heard_again() -> None:
+    """Nor are the ticks among it: what they tell is known."""
+    inbox = Inbox(PLAN.home, ahead=[(1, 3), (5, 6)])
+    assert [record.offset for record in inbox.add([replace(by(SLOW, 1), offset=n) for n in range(7)])] == [0, 3, 4, 6]
+    assert (inbox.left, inbox.span) == (0, 7)
+
+
+def test_a_clock_far_off_does_not_fill_an_inbox() -> None:
+    """Nobody waits for its time where there is no room: it goes first, and what lies behind it is no longer behind it."""
+    reader = Reader({EVENTS: [7]}, chunk_records=2)
+    reader.come(by(FAST, 1_000_000), *(by(SLOW, at_ms) for at_ms in range(INBOX_CHUNKS * 2)))
+    assert reader.next() == ([1_000_000, 0], 1)
 
 
 def test_silence_is_believed_as_far_as_the_broker_was_asked() -> None:
@@ -142,7 +210,8 @@ def test_an_inbox_is_no_proof_of_silence() -> None:
 
 def test_a_tick_of_long_ago_does_not_hide_what_is_to_be_asked() -> None:
     """Who has never had anything tells the time at which time began; what is before it in the inbox waits for an answer all the same."""
-    waiting = Reader({INBOX: [SLACK_MS + 1], EVENTS: []}, believed_ms=0)
+    waiting = Reader({EVENTS: []}, believed_ms=0)
+    waiting.come(by(0, SLACK_MS + 1))
     waiting.tick(-NOON)
     assert waiting.next() == ([], 0)
     assert waiting.asked() == [(SLACK_MS + 1, True)]
@@ -199,6 +268,7 @@ class Placed(Reader):
     broker = Broker()
     kafka: Any = broker
     assignments, draining = 1, False
+    plan = PLAN
 
     def __init__(self) -> None:
         super().__init__({})
