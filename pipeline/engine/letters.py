@@ -5,6 +5,7 @@ Header names are those that JVM tools read: `__streams.errors.*` of KIP-1034 (te
 """
 
 import re
+from collections.abc import Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -55,17 +56,17 @@ def rekeyed(record: Record, topic: str, partition: int, key: bytes | None) -> Re
     return Record(topic, partition, key, record.value, headers, record.timestamp, record.order, read=record.read)
 
 
-def origin_of(name: str, value: bytes) -> Origin | None:
-    """What this header says of where its record came from, if it is the one that says it."""
-    return _origin(value) if name == ORIGIN else None
+def origin_of(headers: Sequence[tuple[str, bytes]]) -> Origin | None:
+    """Where a re-keyed record came from."""
+    raw = header(headers, ORIGIN)
+    return None if raw is None else _origin(raw)
 
 
 def original(record: Record) -> Record:
     """The record as its sender wrote it, re-keyed or not."""
-    raw = header(record.headers, ORIGIN)
-    if raw is None:
+    o = origin_of(record.headers)
+    if o is None:
         return record
-    o = _origin(raw)
     return Record(o.topic, o.partition, o.key, record.value, record.headers[:-1], o.timestamp, record.order, o.offset)
 
 

@@ -107,6 +107,7 @@ class Task:
         self.name = f"{group.name}-{partition}"
         self.transactional_id = f"{plan.app}-{self.name}"
         self.inputs = tuple(TopicPartition(topic, partition) for topic in group.inputs)
+        self.inbox = TopicPartition(group.inbox, partition)
         self.changelog = TopicPartition(group.changelog, partition)
         self._plan = plan
         self._incarnation = incarnation

@@ -220,7 +220,7 @@ class Worker:
         """What was re-keyed, and is stored, is read by nobody again: inboxes are never longer than a minute. Never returns."""
         while True:
             await asyncio.sleep(PURGE_EVERY_SECONDS)
-            read = {TopicPartition(task.group.inbox, task.partition): task.head.offsets.get(task.group.inbox, 0) for task in self.assigned}
+            read = {task.inbox: task.head.offsets.get(task.group.inbox, 0) for task in self.assigned}
             await self._link.purge({tp: offset for tp, offset in read.items() if offset})
 
     # --- assignment

@@ -10,6 +10,7 @@ from pipeline.engine.head import IDLE
 from pipeline.engine.letters import origin_of
 from pipeline.engine.plan import Group
 from pipeline.engine.task import TICK, told
+from pipeline.log.record import header
 from schemas.message import Instant
 
 Raw: TypeAlias = ConsumerRecord[Any, Any]
@@ -36,12 +37,11 @@ class Inbox:
 
     def _writer(self, record: Raw) -> str:
         """The task that wrote it: whose time a tick tells, or by which it was re-keyed."""
-        for name, value in reversed(record.headers):
-            if name == TICK:
-                return told(value, record.timestamp)[0]
-            if (origin := origin_of(name, value)) is not None and origin.topic in self._home:
-                return f"{self._home[origin.topic].name}-{origin.partition}"
-        return ""
+        if (origin := origin_of(record.headers)) is not None:
+            group = self._home.get(origin.topic)
+            return f"{group.name}-{origin.partition}" if group is not None else ""
+        mark = header(record.headers, TICK)
+        return "" if mark is None else told(mark, record.timestamp)[0]
 
     def queues(self) -> list[deque[Raw]]:
         """By writer, those that have something."""

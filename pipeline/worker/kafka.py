@@ -126,7 +126,7 @@ class KafkaConsumer(ChunkConsumer):
                 offset = self._link.position(task, tp, known[tp], begins[KafkaPartition(*tp)])
                 self.kafka.seek(KafkaPartition(*tp), offset)
                 positions[tp] = offset
-        inboxes = {TopicPartition(task.group.inbox, task.partition): task.head.ahead for task in self._worker.assigned}
+        inboxes = {task.inbox: task.head.ahead for task in self._worker.assigned}
         self._inboxes = {tp: Inbox(self._worker.plan.home, ahead) for tp, ahead in inboxes.items()}
         self._buffers = {tp: deque() for tp in inputs if tp not in inboxes}
         self._told = {}
@@ -225,8 +225,7 @@ class KafkaConsumer(ChunkConsumer):
                 continue
             merged, horizon = self._merge(task)
             if merged:
-                inbox = self._inboxes[TopicPartition(task.group.inbox, task.partition)]
-                found.append(TaskChunk(task, [record_of(record) for record in merged], horizon, inbox.left))
+                found.append(TaskChunk(task, [record_of(record) for record in merged], horizon, self._inboxes[task.inbox].left))
         if found:
             self._room.set()
         return found
@@ -244,8 +243,8 @@ class KafkaConsumer(ChunkConsumer):
         what it has been told, and as it does not itself wait for this one. Those upstream that say nothing are believed as far as the
         broker was asked.
         """
-        most, tp = self._worker.options.chunk_records, TopicPartition(task.group.inbox, task.partition)
-        inbox, told = self._inboxes.get(tp), self._told.get(tp, {})
+        most = self._worker.options.chunk_records
+        inbox, told = self._inboxes.get(task.inbox), self._told.get(task.inbox, {})
         if inbox is None or any(each in self._lagging and not self._has(each) for each in task.inputs):
             return [], IDLE
         silent, until = self._silent(task, told)
@@ -281,7 +280,7 @@ class KafkaConsumer(ChunkConsumer):
             elif is_topic and topics[n][0] in self._lagging:
                 horizon = min(horizon, at)
                 break
-            elif not is_topic and tp in self._lagging and not inbox:
+            elif not is_topic and task.inbox in self._lagging and not inbox:
                 horizon = min(horizon, task.told_limit(told))
                 break
         left = [at for at, n in heads if n < len(topics)]

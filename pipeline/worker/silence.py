@@ -73,7 +73,7 @@ class Silence:
             asking.add_done_callback(lambda _done: self._done(task, asking))
 
     async def _ask(self, task: Task, silent: Sequence[str], until: Instant) -> None:
-        inbox, at = TopicPartition(task.group.inbox, task.partition), monotonic()
+        inbox, at = task.inbox, monotonic()
         try:
             inputs = [tp for name in silent for tp in self._inputs[name]]
             sure = await self._consumed(inputs)

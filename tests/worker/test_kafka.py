@@ -35,7 +35,7 @@ def read(tp: TopicPartition, at_ms: int, value: bytes | None = b"{}", headers: t
     return ConsumerRecord(tp.topic, tp.partition, offset, NOON + at_ms, 0, None, value, None, 0, 0, headers)
 
 
-def by(writer: int, at_ms: int) -> Any:  # aiokafka's
+def by(writer: int, at_ms: int) -> Any:
     """A record of the inbox, re-keyed by the task that reads this partition."""
     origin = Record(PLAN.unread, writer, b"o-1", b"{}", (), 0, Order(0, FED, 0), 1)
     return read(INBOX, at_ms, headers=rekeyed(origin, INBOX.topic, 0, b"").headers)
@@ -87,7 +87,7 @@ class Reader(KafkaConsumer):
         asked: list[tuple[int, bool]] = self._silence.asked
         return asked
 
-    def come(self, *records: Any) -> None:  # aiokafka's
+    def come(self, *records: Any) -> None:
         """Into the inbox, at the next offsets."""
         first = self.ends
         self.ends += len(records)
