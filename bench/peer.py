@@ -1,7 +1,6 @@
 """Ours as an entry of the peer kit: runs the workload until SIGTERM, as the kit's environment says."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -11,7 +10,7 @@ from pathlib import Path
 import uvloop
 
 from bench.spending import agents, topics
-from pipeline.cli.running import YOUNG_OBJECTS
+from pipeline.collector import rarely_collect
 from pipeline.engine.options import Options
 from pipeline.engine.plan import make_plan
 from pipeline.log.kafka import Kafka
@@ -52,6 +51,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
+    rarely_collect()
     uvloop.run(main())

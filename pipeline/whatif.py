@@ -15,7 +15,9 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from agents.fraud import RuleSet, fraud
-from pipeline.composition import embedded, rules
+from agents.orders import saga
+from pipeline.collector import rarely_collect
+from pipeline.composition import rules
 from pipeline.embedded import Embedded
 from pipeline.log.kafka import read_through
 from pipeline.log.record import Record
@@ -176,7 +178,7 @@ def compared(files: Sequence[str], settings: Settings, base: Path | None, new: P
         raise Problem("Standard input can be read once, and there are two runs.", "Name files.")
     with opened(files):
         """What cannot be read is told before anything is started."""
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=rarely_collect) as pool:
         runs = [pool.submit(outcome, list(files), settings, path, with_orders=with_orders) for path in (base, new)]
         first, second = (run.result() for run in runs)
     return difference(first, second, since)
@@ -211,9 +213,10 @@ def history(settings: Settings, base: Path | None, new: Path, since: Instant) ->
 
 
 def outcome(files: Sequence[str], settings: Settings, path: Path | None, *, with_orders: bool) -> Outcome:
-    """One run with one set of rules. Where no rule acts on orders, orders are left out: fraud hears payments alone."""
+    """One run with one set of rules, by those whose decisions they can change: where no rule acts on orders, fraud hears payments alone."""
     given = settings.model_copy(update={"rules": path, "services": "recorded"})
-    pipeline = embedded(given, folder=None) if with_orders else Embedded(fraud(rules(path)), given.options(), app=given.group)
+    orders = saga(given.saga, given.timeouts()) if with_orders else ()
+    pipeline = Embedded((*orders, *fraud(rules(path))), given.options(), app=given.group)
     found = Outcome([], {}, {}, {}, {})
     payments: Counter[str] = Counter()
     captured: Counter[str] = Counter()

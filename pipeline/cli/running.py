@@ -1,7 +1,6 @@
 """Runs a replay for a command: settings, files, output folder, progress bar."""
 
 import asyncio
-import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.cli.say import log_at
+from pipeline.collector import rarely_collect
 from pipeline.log.record import Record
 from pipeline.problem import Problem
 from pipeline.replay.feed import time_of
@@ -20,9 +20,6 @@ from pipeline.replay.out import Out
 from pipeline.replay.report import Report
 from pipeline.replay.run import BrokeOff, How, replay
 from pipeline.settings import load
-
-YOUNG_OBJECTS = 100_000
-"""Between two looks for cycles: a chunk makes many objects and no cycles, and looking at them all costs a tenth of the run."""
 
 
 def run_replay(
@@ -36,8 +33,7 @@ def run_replay(
         if options.get("chunk_records") is not None:
             how = replace(how, batch=settings.chunk_records)
         with progress(sources, shown=not quiet and sys.stderr.isatty()) as watches:
-            gc.freeze()  # what is imported is here to stay
-            gc.set_threshold(YOUNG_OBJECTS)
+            rarely_collect()
             lines = merged(sources, time_of, settings.options().jump_ms)
             try:
                 return asyncio.run(replay(lines, settings, replace(how, watches=watches))), None

@@ -27,16 +27,13 @@ def worker(
         from pipeline.worker.processes import run_processes
 
         raise typer.Exit(run_processes(processes, settings, folder))
-    import gc
-
     import uvloop
 
-    from pipeline.cli.running import YOUNG_OBJECTS
+    from pipeline.collector import rarely_collect
     from pipeline.problem import Problem
     from pipeline.worker.serve import serve
 
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
+    rarely_collect()
     try:
         interrupted = uvloop.run(serve(settings, folder=folder, leash=leash))
     except Problem:
