@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
 from pipeline.stores.port import Batch
 
 MIB = 1 << 20
 MEMTABLE_BYTES = 32 * MIB
-CACHE_BYTES = 32 * MIB
+CACHE_BYTES = 48 * MIB
+"""Of blocks, indexes and filters: all that is kept in memory of what is on disk, however much that is."""
 
 
 class RocksDBStore:
@@ -32,6 +33,12 @@ class RocksDBStore:
         table = BlockBasedOptions()
         table.set_bloom_filter(10, False)  # noqa: FBT003  # the newer, full filter
         table.set_block_cache(Cache(CACHE_BYTES))
+        # Stock keeps the index and the filter of every file in memory, beside the cache: measured, 1.5 MiB per million keys, without end.
+        # In the cache they are cut into blocks (RocksDB's wiki, "Partitioned Index Filters"): whole ones drive each other out.
+        table.set_cache_index_and_filter_blocks(True)
+        table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+        table.set_index_type(BlockBasedIndexType.two_level_index_search())
+        table.set_partition_filters(True)
         options.set_block_based_table_factory(table)
         write = WriteOptions()
         write.disable_wal = not wal  # type: ignore[method-assign, assignment]  # a property; rocksdict's stub is wrong

@@ -194,6 +194,19 @@ def test_one_process_has_a_folder(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_is_on_disk_takes_no_memory_beside_the_cache(tmp_path: Path) -> None:
+    """Indexes and filters are kept in the cache, which has an end: memory does not grow with the keys."""
+    store = RocksDBStore(tmp_path, wal=False)
+    for start in range(0, 200_000, 10_000):
+        store.write(Batch(puts=[(b"%08d" % key, b"") for key in range(start, start + 10_000)], deletes=[], drops=[]))
+    store.flush()
+    assert store.get_many([b"%08d" % key for key in (0, 199_999, 200_000)]) == [b"", b"", None]
+    beside = store._db.property_value("rocksdb.estimate-table-readers-mem")  # noqa: SLF001  # nobody else needs to know
+    assert beside is not None
+    assert int(beside) < 20_000
+    store.close()
+
+
 DYING = """
 import os, sys
 from pathlib import Path
