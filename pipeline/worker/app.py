@@ -10,7 +10,6 @@ from time import monotonic
 from typing import Any, TypeAlias, cast
 
 import faust
-from faust.tables.manager import TableManager
 from faust.types import TP, StreamT
 
 from pipeline.clock import stopwatch, wall_ms
@@ -18,8 +17,9 @@ from pipeline.engine.options import Options
 from pipeline.engine.plan import Plan
 from pipeline.engine.task import TICK, ForeignState, Task
 from pipeline.log.record import FED, UNPLACED, Order, Record, TopicPartition
+from pipeline.problem import Problem
 from pipeline.stores.port import Store
-from pipeline.worker.hooks import ChunkConsumer, ChunkScheduler, ChunkSchema, EagerTables, GroupTable, TaskChunk, TaskTransactions
+from pipeline.worker.hooks import ChunkConsumer, ChunkSchema, EagerTables, GroupTable, TaskChunk, TaskTransactions
 from pipeline.worker.link import Link, Part, Span
 from pipeline.worker.observer import Observer, Unobserved
 
@@ -37,8 +37,6 @@ PURGE_EVERY_SECONDS = 60.0
 STAMP_EVERY_MS = 60_000
 """So often it is written down that a state is up to date."""
 RECOVERY_TOLD_SECONDS = 2.0
-RECOVERY_SECONDS = 3_600.0
-"""What Faust waits for a recovery, at most."""
 
 
 class SplitTask(Exception):
@@ -46,11 +44,18 @@ class SplitTask(Exception):
 
 
 class WorkerStopped(Exception):
-    """Faust has stopped by itself; its reason is the cause."""
+    """Faust has stopped by itself, its reason is the cause; or something was cancelled that goes on as long as the worker."""
 
 
 def no_steps(_step: str, _task: Task) -> None:
     """Nobody watches."""
+
+
+async def ended(task: asyncio.Task[None] | None) -> None:
+    """Cancel it, and wait until it has ended: what it awaits may swallow a cancellation."""
+    while task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=LOOK_EVERY_SECONDS)
 
 
 class Worker:
@@ -78,12 +83,13 @@ class Worker:
         self.observer: Observer = Unobserved()
         self._stamped = 0
         self._level: set[Task] = set()
-        self.draining = False
-        """Tasks are being given up: a chunk that Faust still had in hand is read again by whoever gets its task."""
+        self.draining = True
+        """No chunk is begun: tasks are being given up, or are not up to date yet. What Faust still had in hand will be read again."""
         self._running: set[asyncio.Task[None]] = set()
         self._ends: dict[TopicPartition, int] = {}
         self.assignments = 0
         """How often tasks were given to this worker."""
+        self._beginning: asyncio.Task[None] | None = None
         self._housekeeping: list[asyncio.Task[None]] = []
         self._following: asyncio.Task[None] | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -111,9 +117,6 @@ class Worker:
             topic_allow_declare=False,
             web_enabled=False,
             stream_wait_empty=False,
-            stream_recovery_delay=0.0,
-            broker_request_timeout=RECOVERY_SECONDS,
-            ConsumerScheduler=ChunkScheduler,
             TableManager=EagerTables,
             table_standby_replicas=standbys,
         )
@@ -123,9 +126,9 @@ class Worker:
             app.tables.add(GroupTable(app, group))
             app.agent(app.topic(*group.inputs, schema=ChunkSchema()), name=group.name)(self._body)
         self.consumer = cast("ChunkConsumer", app.consumer)
-        self.consumer.recover = self._recover
         transactions = cast("TaskTransactions", app.consumer.transactions)
-        transactions.drain, transactions.reset = self._drain, self._reset
+        transactions.drain, transactions.reset = self.drain, self._reset
+        cast("EagerTables", app.tables).recovery.begin = self._begin
         return app
 
     # --- chunks
@@ -168,7 +171,7 @@ class Worker:
             self.consumer.free(task)
         self.progress.set()
 
-    async def overtaken(self) -> bool:
+    async def _overtaken(self) -> bool:
         """Somebody has written to a changelog of ours since we began: the group has gone on without us, and will tell us."""
         ends = await self._link.ends([task.changelog for task in self.assigned])
         return any(end > self._ends[tp] for tp, end in ends.items())
@@ -183,9 +186,10 @@ class Worker:
             self.failed.set_exception(error)
         self.progress.set()
 
-    async def _drain(self) -> None:
+    async def drain(self) -> None:
         """What is being run is finished, or has failed; nothing is begun any more."""
         self.draining = True
+        await ended(self._beginning)
         if self._running:
             await asyncio.wait(self._running)
 
@@ -206,7 +210,7 @@ class Worker:
                 latest, since = now, monotonic()
             estimate = latest + round((monotonic() - since) * 1_000)
             for task in self.assigned:
-                if self.consumer.flow_active and self.consumer.idle(task):
+                if not self.draining and self.consumer.idle(task):
                     due = task.next_deadline()
                     late = due is not None and latest >= 0 and task.head.time < due <= estimate and self.consumer.passed(task, estimate)
                     positions = self.consumer.positions(task)
@@ -227,8 +231,8 @@ class Worker:
 
     async def _reset(self, assigned: set[TP]) -> None:
         """Fence every earlier worker, then forget what is not stored."""
-        await self._drain()
-        await self._unfollow()
+        await self.drain()
+        await ended(self._following)
         self.assignments += 1
         self._level.clear()
         partitions = {TopicPartition(tp.topic, tp.partition) for tp in assigned}
@@ -240,24 +244,41 @@ class Worker:
         await asyncio.gather(*(self._link.begin(task.transactional_id) for task in self.assigned))
         self._ends = await self._reset_to_changelogs(self.assigned)
         self.consumer.in_flight.clear()
-        self.draining = False
         followed = {TopicPartition(*tp) for tp in self.app.assignor.assigned_standbys()}
         self.standbys = tuple(task for task in self.tasks.values() if task.changelog in followed and task not in self.assigned)
         if self.standbys:
             self._following = asyncio.create_task(self._follow(self.standbys))
 
-    async def _recover(self, changelogs: set[TP]) -> None:
-        """Read what is missing of these changelogs. Another assignment ends it."""
-        assignment, told = self.assignments, stopwatch()
-        tasks = {task.changelog: task for task in self.assigned if TP(*task.changelog) in changelogs}
+    def _begin(self) -> None:
+        self._beginning = asyncio.create_task(self._go_on())
+
+    async def _go_on(self) -> None:
+        """Bring the assigned tasks up to date, place their inputs, and let chunks flow. Cancelled when the group changes again."""
+        try:
+            await self._recover()
+            try:
+                await self.consumer.seek_to_committed()
+            except Problem:
+                if await self._overtaken():
+                    return
+                raise
+            if self._beginning is not None and self._beginning.cancelling():
+                return  # what was awaited has swallowed it
+            self.draining = False
+            self.consumer.go_on()
+        except Exception as error:  # noqa: BLE001  # whatever it is, these tasks cannot be run here
+            self.fail(error)
+
+    async def _recover(self) -> None:
+        """Read what is missing of the changelogs."""
+        told = stopwatch()
+        tasks = {task.changelog: task for task in self.assigned}
         while True:
             spans = {tp: Span(task.head.changelog_end + 1, self._ends[tp]) for tp, task in tasks.items()}
             wanted = {tp: span for tp, span in spans.items() if span.start < self._ends[tp]}
             try:
                 async with aclosing(self._link.changelogs(wanted)) as parts:
                     async for part in parts:
-                        if self.assignments != assignment:
-                            return
                         self._apply(tasks[part.tp], part)
                         told = self._tell_recovery(told)
             except ForeignState as error:
@@ -294,12 +315,6 @@ class Worker:
         except Exception as error:  # noqa: BLE001  # whatever it is, this worker could not take over
             self.fail(error)
 
-    async def _unfollow(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
-            self._following = None
-
     async def _reset_to_changelogs(self, tasks: Sequence[Task]) -> dict[TopicPartition, int]:
         """Wipe what does not fit. Returns the ends of their changelogs."""
         ends = await self._link.ends([task.changelog for task in tasks])
@@ -330,9 +345,16 @@ class Worker:
     async def start(self) -> None:
         """Returns when all tables are recovered. Raises WorkerStopped where Faust gives up before that."""
         await self.app.start()
-        if self.options.gated:
-            self._housekeeping = [asyncio.create_task(self._keep_time()), asyncio.create_task(self._keep_purging())]
-        await self.until(cast("TableManager", self.app.tables).recovery.completed)
+        kept = [self.consumer.hand_on(), *([self._keep_time(), self._keep_purging()] if self.options.gated else [])]
+        self._housekeeping = [asyncio.create_task(each) for each in kept]
+        for task in self._housekeeping:
+            task.add_done_callback(self._over)
+        await self.until(cast("EagerTables", self.app.tables).recovery.completed)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        """What never ends has ended."""
+        error = None if task.cancelled() else task.exception()
+        self.fail(error if isinstance(error, Exception) else WorkerStopped(f"{task.get_coro()} was cancelled"))
 
     async def until(self, event: asyncio.Event) -> None:
         """Wait for `event`. Raises WorkerStopped where Faust gives up before that."""
@@ -348,10 +370,11 @@ class Worker:
     async def stop(self) -> None:
         """What is being run is finished or forgotten."""
         for task in self._housekeeping:
+            task.remove_done_callback(self._over)
             task.cancel()
         try:
-            await self._unfollow()
+            await self.drain()
+            await ended(self._following)
             await self.app.stop()
-            await self._drain()
         finally:
             await self._link.close()

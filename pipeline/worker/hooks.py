@@ -6,17 +6,16 @@ task, offsets are committed in the chunk's own transaction, and a table is the s
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import faust
 from faust.serializers.schemas import Schema
 from faust.stores.base import Store
 from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer, TransactionManager
 from faust.transport.producer import Producer
 from faust.types import TP, ConsumerMessage, EventT, Message
-from faust.types.transports import SchedulingStrategyT
 
 from pipeline.engine.head import IDLE
 from pipeline.engine.plan import Group
@@ -36,15 +35,6 @@ class TaskChunk(NamedTuple):
     """Up to this offset of the inbox everything is in this chunk, or was in an earlier one; None where chunks are in its order."""
     positions: Mapping[str, int] | None = None
     """Of its inputs, where none has anything to be read."""
-
-
-class ChunkScheduler(SchedulingStrategyT):
-    """The consumer has merged and cut already: hand its chunks on as they are (stock: record by record, topics in turn)."""
-
-    def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
-        for tp, chunks in records.items():
-            for chunk in chunks:
-                yield tp, chunk
 
 
 class ChunkSchema(Schema[Any, Any]):
@@ -74,18 +64,10 @@ class ChunkConsumer(Consumer):
     transaction carries the offsets, so there is nothing for Faust to commit and nothing to keep books about.
     """
 
-    flowing: frozenset[TP] = frozenset()
-    """Where to fetch from. At the end of a recovery Faust resumes the inputs, waits, and then empties all queues (tables/recovery.py,
-    `on_recovery_completed`): a chunk that was fetched while it waited would be lost, and the next one would be committed past it."""
-    recover: Callable[[set[TP]], Awaitable[None]]
-    """Reads these changelog partitions up to their ends."""
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as in Faust
         super().__init__(*args, **kwargs)
         self.news = asyncio.Event()
         """There may be a chunk to fetch."""
-        self._numbers = count(1 << 40)
-        """Of chunks, in place of offsets: stock drops what is not behind all that came before (`_drain_messages`)."""
         self.in_flight: set[Task] = set()
         """The tasks that have a chunk: they get no other one before they are `free`."""
 
@@ -93,27 +75,32 @@ class ChunkConsumer(Consumer):
         self.in_flight.discard(task)
         self.news.set()
 
-    def resume_flow(self) -> None:
-        super().resume_flow()
-        self.flowing = frozenset(self._get_active_partitions())
+    def go_on(self) -> None:
+        """Let chunks flow: what Faust does when its own recovery is completed (tables/recovery.py, `on_recovery_completed`)."""
+        tables = cast("EagerTables", self.app.tables)
+        self.app.flow_control.resume()  # which empties all queues
+        self.resume_partitions({tp for tp in self.assignment() if not self._is_changelog_tp(tp)})
+        self.resume_flow()
+        tables.on_actives_ready()
+        tables.on_standbys_ready()
+        self.app.on_rebalance_end()
+        tables.recovery.completed.set()
         self.news.set()
 
-    def stop_flow(self) -> None:
-        super().stop_flow()
-        self.flowing = frozenset()
+    async def hand_on(self) -> None:
+        """Give Faust's streams chunks as they come. Never returns.
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[TaskChunk]]:  # noqa: ASYNC109  # as in Faust
-        if not self.flow_active:
-            return {}
-        self.news.clear()
-        found = self.cut((active_partitions or set()) & self.flowing)
-        if not found:
-            await self.wait_first(self.news.wait(), self.suspend_flow.wait(), timeout=timeout)
-        by_tp: dict[TP, list[TaskChunk]] = {}
-        for chunk in found:
-            self.in_flight.add(chunk.task)
-            by_tp[TP(*chunk.task.inputs[0])] = [chunk]
-        return by_tp
+        In place of Faust's Fetcher, which drops what it has in hand and places the inputs anew where messages do not flow (consumer.py,
+        `getmany`), and ends without a word where what it awaits is cancelled. Each chunk bears the generation in which it was cut: streams
+        skip those of an earlier one, which are read again.
+        """
+        while True:
+            await self.news.wait()
+            self.news.clear()
+            found = self.cut(self._get_active_partitions()) if self.flow_active else []
+            self.in_flight.update(chunk.task for chunk in found)
+            for message in [self._to_message(TP(*chunk.task.inputs[0]), chunk) for chunk in found]:
+                await self.callback(message)
 
     def cut(self, active: set[TP]) -> list[TaskChunk]:
         """Chunks of what is there, for tasks that have none; reading goes on behind them."""
@@ -131,17 +118,14 @@ class ChunkConsumer(Consumer):
         """The next offsets of its inputs, where there is nothing to read."""
         raise NotImplementedError
 
-    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
-        """Recovers, and says that there is nothing left to recover.
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[TaskChunk]]:  # noqa: ASYNC109  # as in Faust
+        raise NotImplementedError
 
-        Faust asks when the group is joined and heartbeats run, and waits (tables/recovery.py, `_build_highwaters`). Stock would read on
-        until an offset that markers and aborted records never let it reach.
-        """
-        await self.recover(set(partitions))
-        return dict.fromkeys(partitions, 0)
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        raise NotImplementedError
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        return dict.fromkeys(partitions, 0)
+        raise NotImplementedError
 
     def ack(self, message: Message) -> bool:
         """Stock keeps the offset, in lists that only its own commits empty."""
@@ -171,7 +155,7 @@ class ChunkConsumer(Consumer):
         return ConsumerMessage(
             tp.topic,
             tp.partition,
-            next(self._numbers),
+            offset=0,
             timestamp=0.0,
             timestamp_type=0,
             headers=None,
@@ -279,9 +263,31 @@ class GroupTable(faust.Table):  # type: ignore[type-arg]  # not subscriptable at
         return NoStore("memory://", self.app, self, loop=self.loop)
 
 
+class NoRecovery(Recovery):
+    """Calls `begin` for each assignment, which returns at once: the worker itself brings its tasks up to date.
+
+    Stock cancels what it awaits for one assignment when the next one is there, but does not wait until it has ended (tables/recovery.py,
+    `_wait`): it may let messages flow in the middle of the next one's recovery, at whose end all queues are emptied, chunks and all.
+    """
+
+    begin: Callable[[], None]
+
+    def _get_tasks(self) -> Iterable[Any]:
+        return ()
+
+    async def on_rebalance(self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0) -> None:  # noqa: ARG002  # as in Faust
+        self.begin()
+
+
 class EagerTables(TableManager):
     """Starts at once: stock waits a second for tables that are declared late, and ours are not (tables/manager.py, `on_start`)."""
 
     async def on_start(self) -> None:
         await self._update_channels()
         await self.recovery.start()
+
+    @property
+    def recovery(self) -> NoRecovery:
+        if self._recovery is None:
+            self._recovery = NoRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return cast("NoRecovery", self._recovery)

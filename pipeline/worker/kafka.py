@@ -59,7 +59,7 @@ class _Rebalances(ConsumerRebalanceListener):
     async def on_partitions_revoked(self, revoked: Iterable[KafkaPartition]) -> None:
         consumer = self._consumer
         consumer.app.on_rebalance_start()
-        consumer.transport.worker.draining = True  # from the first moment: whoever is about to place the reading would place it wrongly
+        await consumer.transport.worker.drain()
         await consumer.stop_reading()
         await consumer.on_partitions_revoked({TP(*tp) for tp in revoked})
 
@@ -113,12 +113,9 @@ class KafkaConsumer(ChunkConsumer):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Each input goes on where the state of its task ends. Raises Problem where that is not what the group has committed."""
-        assignments = self._worker.assignments
         inputs = [tp for task in self._worker.assigned for tp in task.inputs]
         committed = await asyncio.gather(*(self.kafka.committed(KafkaPartition(*tp)) for tp in inputs))
         begins = await self.kafka.beginning_offsets([KafkaPartition(*tp) for tp in inputs])
-        if self._worker.draining or self._worker.assignments != assignments:
-            return {}  # the group has changed meanwhile: this is asked again
         known = dict(zip(inputs, committed, strict=True))
         positions: dict[TopicPartition, int] = {}
         for task in self._worker.assigned:
@@ -137,13 +134,6 @@ class KafkaConsumer(ChunkConsumer):
             self._reading.cancel()  # what it is about to get comes from these places, and belongs into these buffers
         self._reading = asyncio.create_task(self._read())
         return {TP(*tp): offset for tp, offset in positions.items()}
-
-    async def perform_seek(self) -> None:
-        try:
-            await super().perform_seek()
-        except Problem as problem:  # Faust would begin again, for ever
-            if not await self._worker.overtaken():
-                self._worker.fail(problem)
 
     async def _seek(self, partition: TP, offset: int) -> None:
         raise NotImplementedError

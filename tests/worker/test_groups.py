@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -17,9 +17,10 @@ from pipeline.engine.task import Task
 from pipeline.log.memory import Fenced, MemoryLog
 from pipeline.log.partitioner import partition_of
 from pipeline.log.record import FED, Order, Record
+from pipeline.problem import Problem
 from pipeline.replay.feed import draft
 from pipeline.stores.memory import MemoryStore
-from pipeline.worker.app import Worker
+from pipeline.worker.app import Worker, WorkerStopped
 from pipeline.worker.hooks import TaskChunk
 from pipeline.worker.memory import MemoryConsumer, MemoryGroup, MemoryLink
 from schemas.topics import TOPICS
@@ -197,5 +198,72 @@ def test_a_member_that_was_given_up_can_commit_nothing(tmp_path: Path) -> None:
                 zombie.failed.result()
             assert made.log.end(task.changelog) == end
             await zombie.stop()
+
+    asyncio.run(run())
+
+
+def test_an_assignment_that_is_over_lets_nothing_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What brings it up to date has ended when the next one is made, also where something on its way swallows the cancellation."""
+
+    async def run() -> None:
+        async with fleet(tmp_path, 1) as made:
+            (worker,) = made.workers
+            place, gone_on = worker.consumer.seek_to_committed, asyncio.Event()
+
+            async def stubborn() -> object:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(PATIENCE_SECONDS)
+                return await place()
+
+            with monkeypatch.context() as patch:
+                patch.setattr(worker.consumer, "seek_to_committed", stubborn)
+                patch.setattr(worker.consumer, "go_on", gone_on.set)
+                worker.draining = True
+                worker._begin()  # noqa: SLF001  # as after an assignment
+                await asyncio.sleep(0.01)
+                await worker.drain()
+                assert worker.draining
+                assert not gone_on.is_set()
+            await made.join()
+            await made.feed(LINES)
+
+    asyncio.run(run())
+
+
+def test_whoever_was_overtaken_waits_to_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the group has committed does not fit the state: that is an error, but for a member that others have gone on without."""
+
+    async def run(*, overtaken: bool) -> Worker:
+        async with fleet(tmp_path, 1) as made:
+            (worker,) = made.workers
+            await made.feed(LINES[:10])
+
+            async def refused() -> object:
+                raise Problem("The group has committed something else.", "None.")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(worker.consumer, "seek_to_committed", refused)
+                worker.draining = True
+                if not overtaken:
+                    worker._ends = await worker._link.ends([task.changelog for task in worker.assigned])  # noqa: SLF001  # nobody has
+                worker._begin()  # noqa: SLF001  # as after an assignment
+                await asyncio.sleep(0.05)
+            return worker
+
+    assert not asyncio.run(run(overtaken=True)).failed.done()
+    worker = asyncio.run(run(overtaken=False))
+    with pytest.raises(Problem, match="something else"):
+        worker.failed.result()
+
+
+def test_a_worker_that_hands_on_nothing_more_ends(tmp_path: Path) -> None:
+    """Whatever ends the handing on, it is not waited for in silence."""
+
+    async def run() -> None:
+        async with fleet(tmp_path, 1) as made:
+            (worker,) = made.workers
+            worker._housekeeping[0].cancel()  # noqa: SLF001  # as it may happen to any task
+            with pytest.raises(WorkerStopped, match="hand_on"):
+                await worker.until(asyncio.Event())
 
     asyncio.run(run())

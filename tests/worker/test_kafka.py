@@ -267,7 +267,6 @@ class Placed(Reader):
 
     broker = Broker()
     kafka: Any = broker
-    assignments, draining = 1, False
     plan = PLAN
 
     def __init__(self) -> None:
@@ -293,24 +292,6 @@ def test_nothing_is_lost_where_reading_is_placed_anew() -> None:
         return buffered
 
     assert asyncio.run(twice()) == [1, 2]
-
-
-@pytest.mark.parametrize("meanwhile", ["assigned", "revoked"])
-def test_nothing_is_placed_for_an_assignment_that_is_over(meanwhile: str) -> None:
-    """Whoever asked is asked again."""
-
-    async def overtaken() -> object:
-        reader = Placed()
-        placing = asyncio.create_task(reader.seek_to_committed())
-        await asyncio.sleep(0)
-        if meanwhile == "assigned":
-            reader.assignments = 2
-        else:
-            reader.draining = True
-        assert await placing == {}
-        return reader.reads
-
-    assert asyncio.run(overtaken()) is False
 
 
 # --- Where to go on. -------------------------------------------------------------------------------------------------
