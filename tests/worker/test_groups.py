@@ -221,7 +221,10 @@ def test_an_assignment_that_is_over_lets_nothing_flow(tmp_path: Path, monkeypatc
                 worker.draining = True
                 worker._begin()  # noqa: SLF001  # as after an assignment
                 await asyncio.sleep(0.01)
+                beginning = worker._beginning  # noqa: SLF001  # nobody else needs to know
                 await worker.drain()
+                assert beginning is not None
+                assert beginning.done()
                 assert worker.draining
                 assert not gone_on.is_set()
             await made.join()
@@ -264,6 +267,7 @@ def test_a_worker_that_hands_on_nothing_more_ends(tmp_path: Path) -> None:
             (worker,) = made.workers
             worker._housekeeping[0].cancel()  # noqa: SLF001  # as it may happen to any task
             with pytest.raises(WorkerStopped, match="hand_on"):
-                await worker.until(asyncio.Event())
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await worker.until(asyncio.Event())
 
     asyncio.run(run())
