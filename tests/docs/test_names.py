@@ -18,6 +18,7 @@ from pipeline.engine.letters import Failure, letter
 from pipeline.log.record import FED, Order, Record
 from pipeline.replay.report import Report
 from pipeline.settings import FILE, Settings, variable_of
+from pipeline.worker.kafka import INBOX_CHUNKS
 from schemas.codec import Reason
 from schemas.topics import CARRIER, DEAD_LETTERS, TOPICS
 from tables.orders import UNDONE_FOR_DEADLINE, Status
@@ -169,3 +170,11 @@ def test_no_metric_is_promised_that_nobody_counts() -> None:
     named = set(re.findall(r"`([a-z_]+_total)\b", everything()))
     code = "\n".join(path.read_text() for path in sorted((ROOT / "pipeline").rglob("*.py")))
     assert {name for name in named if name not in code} == set()
+
+
+def test_how_far_partitions_may_be_apart_is_as_it_is_told() -> None:
+    """Records of an inbox that are read ahead, and the lateness, by default; README has both."""
+    options = Settings().options()
+    told = (ROOT / "README.md").read_text()
+    assert f"more than {INBOX_CHUNKS * options.chunk_records:,} records behind" in told
+    assert f"the lateness ({options.lateness_ms // 1_000} s)" in told
