@@ -455,11 +455,12 @@ class KafkaLink:
             LOG.warning("inboxes could not be purged: %s", type(error).__name__)
 
     async def close(self) -> None:
-        """Leave the group; what is open is aborted by whoever begins next."""
-        try:
-            if self.joined:
-                await asyncio.gather(self.consumer.stop(), self._ends.stop())
-        finally:
-            await asyncio.gather(*(writer.close() for writer in self._writers.values()))
-            if self._shared is not None:
-                await self._shared.stop()
+        """Leave the group; what is open is aborted by whoever begins next.
+
+        Where the broker is away aiokafka may raise what it cancels its own tasks with (fetcher.py, `close`).
+        """
+        if self.joined:
+            await asyncio.gather(self.consumer.stop(), self._ends.stop(), return_exceptions=True)
+        await asyncio.gather(*(writer.close() for writer in self._writers.values()), return_exceptions=True)
+        if self._shared is not None:
+            await self._shared.stop()

@@ -350,3 +350,26 @@ def test_the_horizon_is_the_earliest_that_is_left_in_an_inbox() -> None:
     assert Reader({INBOX: [LATE, 7], EVENTS: [5]}, lagging=EVENTS, told_ms=0).next() == ([5], 5)
     assert Reader({INBOX: [LATE, 2], EVENTS: [5]}, lagging=EVENTS, told_ms=0).next() == ([5], 2)
     assert Reader({INBOX: [LATE], EVENTS: []}, lagging=INBOX, told_ms=LATE + 3).next() == ([LATE], LATE + 3)
+
+
+def test_a_broker_that_is_away_does_not_keep_a_worker_from_closing() -> None:
+    """Whatever its client raises of itself, everything else is closed."""
+
+    class Client:
+        closed = False
+
+        async def stop(self) -> None:
+            raise asyncio.CancelledError
+
+        async def close(self) -> None:
+            self.closed = True
+
+    async def run() -> Client:
+        link, client = KafkaLink(Kafka("nowhere:1"), "shop"), Client()
+        mine: Any = client
+        link.consumer = link._ends = mine  # noqa: SLF001  # as after joining
+        link._writers["w"], link.joined = mine, True  # noqa: SLF001  # as after joining
+        await link.close()
+        return client
+
+    assert asyncio.run(run()).closed
