@@ -38,7 +38,7 @@ def rules(path: Path | None) -> RuleSet:
     shown = path or _SHIPPED_RULES
     toml = ""
     try:
-        toml = shown.read_text(encoding="utf-8")
+        toml = shown.read_text(encoding="utf-8-sig")  # as editors on Windows write it, too
         return read_rules(toml)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"

@@ -5,14 +5,12 @@ answer of theirs tells the time, and nothing that is decided here depends on it.
 """
 
 import asyncio
-import fcntl
 import inspect
 import re
 import resource
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +24,10 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from aiokafka.producer import sender
 
 from pipeline.clock import stopwatch
-from pipeline.composition import MARKER, agents, claimed
+from pipeline.composition import agents, rules
 from pipeline.engine.plan import Plan, make_plan
+from pipeline.finding import Finding
+from pipeline.folders import damage_findings, folder_findings, folders_of, held_findings, is_held, nearest_of
 from pipeline.log.kafka import Kafka
 from pipeline.log.record import TopicPartition
 from pipeline.log.topics import Difference, Topics, wanted
@@ -35,8 +35,6 @@ from pipeline.problem import Problem
 from pipeline.reach import SCHEME, kafka_of, reach
 from pipeline.settings import SECOND_MS, Settings, strangers, variable_of
 
-GIB = 1 << 30
-LEAST_FREE_BYTES = GIB
 LEAST_FILES = 1_024
 """RocksDB keeps its files open, one for each 64 MiB of state; connections come on top."""
 SLOW_SECONDS = 1.0
@@ -48,14 +46,6 @@ SHOWN = 3
 LOCAL = ("localhost", "127.", "[::1]")
 CONSTANT = "BACKOFF_OVERRIDE"
 """Of aiokafka's sender; we set it (pipeline/log/kafka.py), and it must be the one that is read."""
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One problem."""
-
-    about: str
-    what: str
-    remedy: str
 
 
 class Checkup(msgspec.Struct):
@@ -106,6 +96,14 @@ def settings_findings(settings: Settings) -> Iterator[Finding]:
         yield found(text, "Correct its name, or unset it.")
 
 
+def rules_findings(settings: Settings) -> Iterator[Finding]:
+    """A file of fraud rules that a worker and a replay would refuse."""
+    try:
+        rules(settings.rules)
+    except Problem as problem:
+        yield Finding("rules", problem.what, problem.remedy)
+
+
 def version_findings(required: Sequence[str], installed: Mapping[str, str]) -> Iterator[Finding]:
     """Packages that are not as we need them; of some we use what their next version may change."""
     for requirement in required:
@@ -142,31 +140,6 @@ def file_findings(limit: int) -> Iterator[Finding]:
             f"A process may have {limit} files open, and a worker needs {LEAST_FILES}.",
             f"ulimit -n {LEAST_FILES}, or LimitNOFILE= of its unit.",
         )
-
-
-def folder_findings(folder: Path, settings: Settings, free_bytes: int) -> Iterator[Finding]:
-    """A data folder, which need not be there yet."""
-
-    def found(what: str, remedy: str) -> Finding:
-        return Finding("data folder", what, remedy)
-
-    if free_bytes < LEAST_FREE_BYTES:
-        yield found(f"{folder}: {free_bytes >> 20} MiB are free on its disk.", f"Free {LEAST_FREE_BYTES >> 20} MiB, or use another disk.")
-    nearest = _nearest(folder)
-    if not nearest.is_dir() or not _writable(nearest):
-        yield found(f"{folder}: cannot be written.", f"Let this user write {nearest}, or name another folder with --data-dir.")
-    elif nearest == folder and any(folder.iterdir()):
-        try:
-            claimed(folder, settings, by="worker")
-        except Problem as problem:
-            yield found(problem.what, problem.remedy)
-
-
-def held_findings(held: Sequence[Path], workers: int) -> Iterator[Finding]:
-    """`held` are folders that some process uses; `workers` those that are at work in the group."""
-    if not workers:
-        for folder in held:
-            yield Finding("data folder", f"{folder}: another process is using it, and no worker is at work.", "End that process.")
 
 
 def speed_findings(seconds: float) -> Iterator[Finding]:
@@ -284,16 +257,15 @@ def _stuck(plan: Plan, moved: frozenset[TopicPartition], waiting: frozenset[Topi
 
 async def examine(settings: Settings, folder: Path, *, look_seconds: float = LOOK_SECONDS) -> Checkup:
     """All findings, of the broker too where one is set."""
-    folders = _folders(folder)
+    folders = folders_of(folder)
     checkup = _examine_here(settings, folders)
-    workers = await _examine_broker(settings, checkup, look_seconds) if settings.broker.startswith(SCHEME) else 0
-    checkup.findings += held_findings([each for each in folders if _held(each)], workers)
+    held = [each for each in folders if is_held(each)]
+    if settings.broker.startswith(SCHEME):
+        workers = await _examine_broker(settings, checkup, look_seconds)
+        checkup.findings += held_findings(held, workers)
+    elif held:
+        checkup.facts["in_use"] = [f"{each}: wait for that process to end, or name another folder with --data-dir" for each in held]
     return checkup
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Of `orderflow worker --processes`, that of each process."""
-    return [each for each in sorted(folder.glob("[0-9]*")) if (each / MARKER).exists()] or [folder]
 
 
 def _examine_here(settings: Settings, folders: Sequence[Path]) -> Checkup:
@@ -301,11 +273,15 @@ def _examine_here(settings: Settings, folders: Sequence[Path]) -> Checkup:
     checkup = Checkup([], {"open_files": limit, "data_folders": [str(folder) for folder in folders]})
     findings = checkup.findings
     findings += settings_findings(settings)
+    findings += rules_findings(settings)
     findings += version_findings(required, {name: _installed(name) for name in _names(required)})
     findings += constant_findings(inspect.getsource(sender))
     findings += file_findings(limit)
     for folder in folders:
-        findings += folder_findings(folder, settings, shutil.disk_usage(_nearest(folder)).free)
+        findings += folder_findings(folder, settings, shutil.disk_usage(nearest_of(folder)).free)
+        if not is_held(folder):
+            damage = list(damage_findings(folder, settings))
+            findings += [] if is_held(folder) else damage  # somebody who came meanwhile has changed files under our eyes
     return checkup
 
 
@@ -321,7 +297,7 @@ async def _examine_broker(settings: Settings, checkup: Checkup, look_seconds: fl
         return 0
     facts["broker_ms"] = round((seconds := stopwatch() - began) * SECOND_MS, 1)
     findings += speed_findings(seconds)
-    plan = make_plan(agents(settings), app=settings.group)
+    plan = make_plan(agents(settings.model_copy(update={"rules": None})), app=settings.group)  # whatever the rules, the topics are the same
     try:
         async with Topics(kafka) as topics:
             differences = await topics.differences(wanted(plan))
@@ -428,30 +404,3 @@ def _installed(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "none"
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder, or what there is of the way to it."""
-    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-
-
-def _writable(folder: Path) -> bool:
-    """Tried: permissions do not tell of a read-only disk."""
-    trial = folder / ".orderflow-doctor"
-    try:
-        trial.touch()
-        trial.unlink()
-    except OSError:
-        return False
-    return True
-
-
-def _held(folder: Path) -> bool:
-    """Some other process has its RocksDB open."""
-    for lock in (folder / "state" / "LOCK", folder / "log" / "LOCK"):
-        with suppress(FileNotFoundError, PermissionError), lock.open("rb+") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-    return False

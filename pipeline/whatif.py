@@ -1,13 +1,15 @@
 """What other rules would have done: one history through both rule sets, by the same agents. Nothing live is touched."""
 
 import asyncio
+import signal
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import aclosing, contextmanager
 from functools import partial
 from html import escape
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +21,7 @@ from agents.orders import saga
 from pipeline.collector import rarely_collect
 from pipeline.composition import rules
 from pipeline.embedded import Embedded
+from pipeline.engine.dedup import id_key
 from pipeline.log.kafka import read_through
 from pipeline.log.record import Record
 from pipeline.problem import Problem
@@ -178,10 +181,35 @@ def compared(files: Sequence[str], settings: Settings, base: Path | None, new: P
         raise Problem("Standard input can be read once, and there are two runs.", "Name files.")
     with opened(files):
         """What cannot be read is told before anything is started."""
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=rarely_collect) as pool:
-        runs = [pool.submit(outcome, list(files), settings, path, with_orders=with_orders) for path in (base, new)]
-        first, second = (run.result() for run in runs)
+    with (
+        TemporaryDirectory(prefix="orderflow-whatif-") as folder,
+        ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=_begin, initargs=(folder,)) as pool,
+    ):
+        try:
+            with _unheard():
+                runs = [pool.submit(outcome, list(files), settings, path, with_orders=with_orders) for path in (base, new)]
+            first, second = (run.result() for run in runs)
+        except KeyboardInterrupt:
+            for child in active_children():
+                child.terminate()
+            raise
     return difference(first, second, since)
+
+
+def _begin(folder: str) -> None:
+    """In each process: what it writes lies where it is cleared away, also if it is ended."""
+    tempfile.tempdir = folder
+    rarely_collect()
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Processes that are started in the block never hear of an interrupt; this one hears of it after the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -219,6 +247,7 @@ def outcome(files: Sequence[str], settings: Settings, path: Path | None, *, with
     pipeline = Embedded((*orders, *fraud(rules(path))), given.options(), app=given.group)
     found = Outcome([], {}, {}, {}, {})
     payments: Counter[str] = Counter()
+    told: set[bytes] = set()
     captured: Counter[str] = Counter()
     refunds: dict[str, tuple[str, int]] = {}
 
@@ -236,7 +265,7 @@ def outcome(files: Sequence[str], settings: Settings, path: Path | None, *, with
         pipeline.emitted.append(hear)
         async with pipeline:
             with opened(files) as sources:
-                await feed(pipeline, merged(sources, time_of, given.options().jump_ms), batch=BATCH, reads=partial(_count, payments))
+                await feed(pipeline, merged(sources, time_of, given.options().jump_ms), batch=BATCH, reads=partial(_count, payments, told))
             await pipeline.settle()
             if with_orders:
                 for key, order in pipeline.rows("orders"):
@@ -250,9 +279,12 @@ def outcome(files: Sequence[str], settings: Settings, path: Path | None, *, with
     return found
 
 
-def _count(payments: Counter[str], said: object) -> None:
-    """Whose payment it is, if it is one."""
+def _count(payments: Counter[str], told: set[bytes], said: object) -> None:
+    """Whose payment it is, if it is one that was not told before."""
     if isinstance(said, Envelope) and isinstance(payment := said.payload, PaymentProcessed | PaymentFailed):
+        if (key := id_key(said.event_id, said.at)) in told:
+            return
+        told.add(key)
         payments[payment.user_id] += 1
 
 

@@ -89,8 +89,12 @@ class Invalid(ValueError):
     """A known form with a bad field; a dead letter with reason `invalid` that names the field."""
 
     def __init__(self, field: str, text: str) -> None:
-        super().__init__(f"{field}: {text}")
+        super().__init__(field, text)  # as they were given: so it can come out of another process
         self.field = field
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.text}"
 
 
 SEPARATOR = "\x1f"

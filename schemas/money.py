@@ -19,7 +19,7 @@ _BY_DIGITS = {
 }
 _DIGITS = {currency: places for places, currencies in _BY_DIGITS.items() for currency in currencies.split()}
 """ISO 4217 list one: every active code that has a minor unit (precious metals and test codes have none)."""
-_MOST_DIGITS = max(_BY_DIGITS)
+MOST_DIGITS = max(_BY_DIGITS)
 _LARGEST_EXPONENT = Decimal(LARGEST_MINOR).adjusted()
 _SCALE = {
     currency: (Decimal(1).scaleb(-places), Decimal(LARGEST_MINOR).scaleb(-places), Decimal(10) ** places)
@@ -45,7 +45,7 @@ def plausible(amount: Decimal, field: str = "amount") -> None:
     # adjusted() before any arithmetic: 1e400000 must never be expanded.
     if amount.adjusted() > _LARGEST_EXPONENT or amount > LARGEST_MINOR:
         raise Invalid(field, "more than 10^15 minor units")
-    if amount.as_tuple().exponent < -_MOST_DIGITS:  # type: ignore[operator]  # a finite decimal's exponent is an int
+    if amount.as_tuple().exponent < -MOST_DIGITS:  # type: ignore[operator]  # a finite decimal's exponent is an int
         raise Invalid(field, "more fraction digits than any currency has")
 
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from agents.agent import Agent, AnyAgent, Deadline, Decision, Ignored, Repeated
 from agents.fraud.match import Applying
-from agents.fraud.rules import RuleSet, read_rule
+from agents.fraud.rules import RuleSet
+from agents.fraud.written import read_rule
 from schemas.fraud import FraudAlertRaised, FraudRuleChanged
 from schemas.message import SOURCE, Due, Envelope, Instant, Message
 from schemas.payments import PaymentFailed, PaymentProcessed

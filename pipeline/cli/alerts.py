@@ -87,4 +87,9 @@ def _read(data_dir: Path | None) -> list[dict[str, Any]]:
         return asyncio.run(kept_alerts(settings.data_dir, settings))
     if settings.broker.startswith("memory"):
         raise Problem("Neither a folder with state nor a broker is named.", "Name one: --data-dir or ORDERFLOW_BROKER.")
-    return asyncio.run(told_alerts(settings))
+    found = asyncio.run(told_alerts(settings))
+    if found.unreadable == 1:
+        aside("orderflow: 1 record of fraud.alerts cannot be read: it is left out.")
+    elif found.unreadable:
+        aside(f"orderflow: {found.unreadable} records of fraud.alerts cannot be read: they are left out.")
+    return found.alerts

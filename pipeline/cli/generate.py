@@ -1,5 +1,6 @@
 """`orderflow generate`: a recorded day of a shop that never was."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from pipeline.cli.say import AsJson, document, told
+from pipeline.cli.say import AsJson, aside, document, told
 from pipeline.problem import Problem
 
 
@@ -31,6 +32,8 @@ def generate(
             lines += 1
     if as_json and output is not None:
         document({"file": str(output), "orders": orders, "seed": seed, "lines": lines})
+    elif as_json:
+        aside(json.dumps({"file": None, "orders": orders, "seed": seed, "lines": lines}))  # the lines themselves have standard output
 
 
 @contextmanager

@@ -88,25 +88,26 @@ def _send(files: Sequence[str], speed: float | None, elsewhere: Mapping[str, obj
             f"{', '.join(given)}: means nothing with --to kafka, where nothing is decided, kept or emitted by this command.",
             "Leave it out; the workers on Kafka have their own settings.",
         )
-    import asyncio
     import sys
 
+    from pipeline.cli.interrupts import run
     from pipeline.cli.running import progress
     from pipeline.replay.feed import time_of
     from pipeline.replay.kafka import Sending, Sent, send_lines, target
-    from pipeline.replay.lines import merged, opened
+    from pipeline.replay.lines import Merged, opened
     from pipeline.settings import load
 
     settings = load()
     log_at(settings.log_level)
 
-    async def run() -> tuple[Sent, Problem | None]:
+    async def sent() -> tuple[Sent, Problem | None]:
         kafka, places = await target(settings)
         with opened(files) as sources, progress(sources, shown=not as_json and sys.stderr.isatty()) as watches:
-            lines = merged(sources, time_of, settings.options().jump_ms)
-            return await send_lines(lines, kafka, places, Sending(speed, settings.largest_record_bytes, watches=watches))
+            lines = Merged(sources, time_of, settings.options().jump_ms)
+            how = Sending(speed, settings.largest_record_bytes, watches=watches, place=lambda _number: lines.place)
+            return await send_lines(lines, kafka, places, how)
 
-    report, problem = asyncio.run(run())
+    report, problem = run(sent())
     if as_json:
         document(report)
     else:

@@ -1,6 +1,5 @@
 """Runs a replay for a command: settings, files, output folder, progress bar."""
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipeline.cli.interrupts import run
 from pipeline.cli.say import log_at
 from pipeline.collector import rarely_collect
 from pipeline.log.record import Record
@@ -28,6 +28,8 @@ def run_replay(
     """The report, and what broke off on the way. Raises Problem where nothing could be started."""
     settings = load(**options)
     log_at(settings.log_level)
+    if out is not None and settings.data_dir is not None and out.resolve().is_relative_to(settings.data_dir.resolve()):
+        raise Problem(f"{out}: in {settings.data_dir}, which keeps the state; nothing was started.", "Name a folder elsewhere with --out.")
     with opened(files) as sources, writing(out) as hears:
         how = How(folder=settings.data_dir, speed=speed, hears=hears)
         if options.get("chunk_records") is not None:
@@ -36,7 +38,7 @@ def run_replay(
             rarely_collect()
             lines = merged(sources, time_of, settings.options().jump_ms)
             try:
-                return asyncio.run(replay(lines, settings, replace(how, watches=watches))), None
+                return run(replay(lines, settings, replace(how, watches=watches))), None
             except BrokeOff as broken:
                 return broken.report, broken
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from pipeline.cli.interrupts import ending
 from pipeline.problem import Problem
 
 DONE, WRONG, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -24,17 +25,18 @@ def told(command: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        from pipeline.settings import strangers
-
-        for text in strangers():
-            aside(f"orderflow: {text}")
         try:
+            from pipeline.settings import strangers
+
+            for text in strangers():
+                aside(f"orderflow: {text}")
             return command(*args, **kwargs)
         except Problem as problem:
             aside(f"orderflow: {problem.what}")
             aside(problem.remedy)
             raise typer.Exit(USAGE) from None
         except KeyboardInterrupt:
+            ending()
             aside(
                 "orderflow: interrupted. What was committed is whole; a --data-dir can be used again, with the same input from its start."
             )

@@ -1,6 +1,5 @@
 """The demo: orders on the screen while they live, then the sums."""
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cli.interrupts import run
 from pipeline.cli.say import log_at
 from pipeline.cli.tables import rendered
 from pipeline.composition import bundled
@@ -38,10 +38,10 @@ def run_demo(*, saga: str | None, seed: int | None, quiet: bool) -> tuple[Report
     lines = _samples(settings)
     with _live(console, lines) as how:
         if seed is None:
-            report, compared = asyncio.run(replay(lines, settings, how)), None
+            report, compared = run(replay(lines, settings, how)), None
         else:
             logging.getLogger("orderflow.worker").setLevel(logging.CRITICAL)  # it will tell of each crash, and we ask for them
-            report, compared = asyncio.run(chaos(lines, settings, how, seed=seed))
+            report, compared = run(chaos(lines, settings, how, seed=seed))
     console.print(rendered(report))
     if compared is not None:
         console.print(_told(compared))

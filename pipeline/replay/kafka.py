@@ -46,6 +46,8 @@ class Sent(msgspec.Struct, kw_only=True):
     """Numbers of the lines that are in no topic, because they are too large for one."""
     seconds: float = 0.0
     events_per_second: int = 0
+    refused_at: list[str] = []
+    """Where these stand, by file."""
     problems: list[str] = []
     """Why the exit code is 1; empty when every line is in a topic."""
 
@@ -92,6 +94,8 @@ class Sending:
     clock: Clock = field(default_factory=MonotonicClock)
     watches: Watch = lambda _pipeline, _lines: None
     """Is told after each batch how many lines were read."""
+    place: Callable[[int], str] = "line {}".format
+    """Where the line stands that was read last, which has this number."""
 
 
 async def target(settings: Settings) -> tuple[Kafka, Places]:
@@ -125,7 +129,7 @@ async def send_lines(lines: Iterable[bytes], kafka: Kafka, places: Places, how: 
     report.events_per_second = round(report.records / report.seconds) if report.seconds > 0 else 0
     if report.refused:
         report.problems.append(
-            f"{len(report.refused)} lines are larger than {how.largest_bytes} bytes, the first is line {report.refused[0]}"
+            f"{len(report.refused)} lines are larger than {how.largest_bytes} bytes, the first is {report.refused_at[0]}"
         )
     return report, problem
 
@@ -149,6 +153,7 @@ class _Sender:
                 record = places.record(said, given_partition(line))
                 if size_of(record) > self._how.largest_bytes:
                     self._report.refused.append(self._report.records)
+                    self._report.refused_at.append(self._how.place(self._report.records))
                     continue
                 self._waiting.append((said, record))
                 if len(self._waiting) >= BATCH:

@@ -61,7 +61,7 @@ class Broken(msgspec.Struct):
 class Report(msgspec.Struct, kw_only=True):
     """Counts are of the input's own records; `internal` are those that the pipeline emitted and read again.
 
-    records = events + malformed; events = applied + duplicates + ignored + parked + the other dead letters.
+    records = events + malformed; events = applied + duplicates + ignored + parked + the other dead letters - settled.
     """
 
     records: int

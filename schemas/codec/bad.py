@@ -20,10 +20,13 @@ class Bad(Exception):
     """A record that cannot be read. `reason` is the dead letter's, `field` what is wrong ("" where no field is to blame)."""
 
     def __init__(self, reason: Reason, field: str, text: str) -> None:
+        super().__init__(reason, field, text)  # as they were given: so it can come out of another process
         self.reason = reason
         self.field = field
         self.text = (f"{field}: {text}" if field else text)[:LONGEST_WORDS]
-        super().__init__(self.text)
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def invalid(error: msgspec.ValidationError | Invalid, within: str) -> Bad:

@@ -220,6 +220,16 @@ def test_an_output_folder_with_something_in_it_is_refused(tmp_path: Path) -> Non
     assert "not empty" in result.stderr
 
 
+@pytest.mark.parametrize("out", ["state", "state/x", "state/../state/x/y"])
+def test_an_output_folder_in_the_state_is_refused(tmp_path: Path, out: str) -> None:
+    """Whether that is there or not; exit 2, and nothing is made."""
+    file = write(tmp_path / "a.jsonl", happy("o-1"))
+    result = orderflow("replay", file, "--data-dir", "state", "--out", out)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 2)
+    assert f"{out}: in state, which keeps the state" in result.stderr
+    assert list(tmp_path.iterdir()) == [file]
+
+
 @pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
 def test_a_speed_is_max_or_a_positive_number(tmp_path: Path, speed: str) -> None:
     """Anything else is bad usage."""
@@ -311,6 +321,12 @@ def test_generated_orders_are_the_same_for_the_same_seed(tmp_path: Path, name: s
     plain = orderflow("generate", "--orders", 20, "--seed", 3)
     assert report_of(result)["lines"] == len(plain.stdout.splitlines())
     assert report_of(orderflow("replay", first, "--json"))["records"] == len(plain.stdout.splitlines())
+
+
+def test_what_was_generated_is_told_beside_the_lines() -> None:
+    """Where these have standard output, the report is one line on standard error."""
+    result = orderflow("generate", "--orders", 20, "--seed", 3, "--json")
+    assert json.loads(result.stderr) == {"file": None, "orders": 20, "seed": 3, "lines": len(result.stdout.splitlines())}
 
 
 def test_the_demo_ends_well() -> None:

@@ -18,26 +18,25 @@ from pipeline import doctor
 from pipeline.cli import app
 from pipeline.composition import claimed
 from pipeline.doctor import (
-    GIB,
-    Finding,
     Group,
     Reading,
     broker_findings,
     constant_findings,
     examine,
     file_findings,
-    folder_findings,
     group_findings,
-    held_findings,
     settings_findings,
     speed_findings,
     topic_findings,
     version_findings,
 )
 from pipeline.engine.plan import make_plan
+from pipeline.finding import Finding
+from pipeline.folders import GIB, folder_findings, held_findings
 from pipeline.log.record import TopicPartition
 from pipeline.log.topics import Difference
 from pipeline.settings import Settings, load, variable_of
+from tests.replay.making import happy, write
 
 PLAN = make_plan(saga("orchestrated"), app="shop")
 HOLDER = "import sys, time; from pathlib import Path; from pipeline.stores.rocksdb import RocksDBStore; "
@@ -105,6 +104,16 @@ def test_a_variable_that_sets_nothing_is_found(monkeypatch: pytest.MonkeyPatch) 
     assert "did you mean ORDERFLOW_BROKER?" in only(settings_findings(load())).what
 
 
+@pytest.mark.parametrize(("toml", "told"), [(None, "cannot be read"), ("[[rule]", "not TOML"), ('[[rule]]\nid = "a"\n', "rules.toml")])
+def test_rules_that_a_worker_would_refuse_are_found(toml: str | None, told: str, tmp_path: Path) -> None:
+    """In its words; a broker is looked at all the same."""
+    if toml is not None:
+        (tmp_path / "rules.toml").write_text(toml)
+    found = asyncio.run(examine(load(rules=tmp_path / "rules.toml", broker="kafka://127.0.0.1:1"), Path("state"))).findings
+    assert [finding.about for finding in found] == ["rules", "broker"]
+    assert told in found[0].what
+
+
 # --- installation and machine
 
 
@@ -159,8 +168,8 @@ def test_a_folder_of_somebody_else_is_found(tmp_path: Path) -> None:
     assert "not a data folder" in only(folder_findings(tmp_path, load(), GIB)).what
 
 
-def test_a_folder_that_another_process_holds_is_found_where_no_worker_is_at_work(tmp_path: Path) -> None:
-    """A worker at work holds its own; the folders of several processes of one command are looked at one by one."""
+def test_a_folder_that_another_process_holds_is_told(tmp_path: Path) -> None:
+    """Being used is no problem; the folders of several processes of one command are looked at one by one."""
     for name in ("0", "1"):
         claimed(tmp_path / name, load(), by="worker")
     holding = subprocess.Popen(
@@ -171,9 +180,50 @@ def test_a_folder_that_another_process_holds_is_found_where_no_worker_is_at_work
     found = asyncio.run(examine(load(), tmp_path))
     holding.communicate()
     assert found.facts["data_folders"] == [str(tmp_path / "0"), str(tmp_path / "1")]
-    assert [finding.what for finding in found.findings] == [f"{tmp_path / '1'}: another process is using it, and no worker is at work."]
-    assert asyncio.run(examine(load(), tmp_path)).findings == []
-    assert list(held_findings([tmp_path], workers=1)) == []
+    assert found.findings == []
+    assert found.facts["in_use"] == [f"{tmp_path / '1'}: wait for that process to end, or name another folder with --data-dir"]
+    assert "in_use" not in asyncio.run(examine(load(), tmp_path)).facts
+
+
+def test_a_folder_that_is_held_while_no_worker_is_at_work_is_found() -> None:
+    """On a broker, where it can be known; a worker at work holds its own."""
+    assert "no worker is at work" in only(held_findings([Path("state")], workers=0)).what
+    assert list(held_findings([Path("state")], workers=1)) == []
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Of two runs, so that there are tables and more than one of them."""
+    file = write(tmp_path / "a.jsonl", happy("o-1"))
+    for _ in range(2):
+        assert CliRunner().invoke(app, ["replay", str(file), "--data-dir", str(tmp_path / "state")]).exit_code == 0
+    return tmp_path / "state"
+
+
+def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("services", ["recorded", "standin"])
+def test_the_state_of_a_replay_is_well(state: Path, services: str) -> None:
+    """Whatever the settings of that replay were; looking changes none of its files. It is no folder for a worker."""
+    before = contents(state)
+    for folder in (state, Path("state")):
+        assert asyncio.run(examine(load(services=services), folder)).findings == []
+    assert contents(state) == before
+    assert "kept_by was replay" in only(folder_findings(state, load(broker="kafka://127.0.0.1:1"), GIB)).what
+
+
+@pytest.mark.parametrize("part", ["log", "state"])
+@pytest.mark.parametrize("files", ["*.sst", "MANIFEST-*"])
+def test_a_damaged_state_is_found(state: Path, part: str, files: str) -> None:
+    """A replay would refuse it; nobody is told of the links by which it was looked at."""
+    for path in (state / part).glob(files):
+        path.write_bytes(b"\x5a" * path.stat().st_size)
+    finding = only(iter(asyncio.run(examine(load(), state)).findings))
+    assert f"{state / part}: its state cannot be opened: Corruption" in finding.what
+    assert "orderflow-doctor" not in finding.what
+    assert "replay the files again" in finding.remedy
 
 
 # --- broker and topics

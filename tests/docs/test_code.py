@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agents.fraud import read_rules
-from agents.fraud.rules import read_rule
+from agents.fraud.written import read_rule
 from pipeline.cli.app import app
 from tests.docs.blocks import Block, blocks
 from tests.docs.generated import ROOT, pages

@@ -1,5 +1,6 @@
 """Rules as they are written: what is taken, and what is refused with the rule, the field and what to do."""
 
+import pickle
 from decimal import Decimal
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.fraud import RuleError, read_rules
-from agents.fraud.rules import SequenceRule, WindowRule, read_rule
+from agents.fraud.rules import SequenceRule, WindowRule
+from agents.fraud.written import read_rule
 from pipeline.composition import rules
 from pipeline.problem import Problem
+from schemas.codec import Bad
 from schemas.message import Invalid
 from tables.windows import Hopping, Pane, Session, Sliding, Tumbling
 
@@ -60,7 +63,7 @@ def test_every_kind_of_window_can_be_written(window: str, expected: object) -> N
     assert windowed(window=window).window == expected
 
 
-@given(st.lists(st.integers(0, 3_000), min_size=1, max_size=6), st.integers(0, 3_000))
+@given(st.lists(st.integers(0, 3_000), min_size=1, max_size=6), st.integers(1, 3_000))
 def test_a_limit_is_exact(cents: list[int], limit: int) -> None:
     """Each aggregate against each word, as fractions say it; never as binary ones."""
     values: dict[str, Decimal | int] = {"sum": sum(cents), "avg": Decimal(sum(cents)) / len(cents), "min": min(cents), "max": max(cents)}
@@ -105,7 +108,11 @@ def test_amounts_are_told_as_their_currency_writes_them(currency: str, value: st
         ({"window": "-"}, "r: window: a rule has either"),
         ({"abov": '"1"'}, "r: abov: no such field; see docs/fraud.md"),
         ({"id": '"r r"'}, "r r: id: must be letters"),
-        ({"version": "0"}, "r: version: must be 1 or more"),
+        ({"version": "0"}, "r: version: must be from 1 to 2147483647"),
+        ({"version": "2147483648"}, "r: version: must be from 1 to 2147483647"),
+        ({"version": "1" * 40}, "r: version: must be from 1 to 2147483647"),
+        ({"above": '"1.0000000000001"'}, "r: above: at most 12 digits after the point"),
+        ({"window": "-", "steps": "[]", "within": '"1m"'}, "r: steps: empty; write at least one"),
         ({"having": "0"}, "r: having: must be 1 or more"),
         ({"action": '"shout"'}, "r: action: "),
         ({"key": '"order_id"'}, "r: key: "),
@@ -123,6 +130,55 @@ def test_a_rule_that_cannot_be_is_refused(changed: dict[str, str], told: str) ->
     with pytest.raises(RuleError) as caught:
         windowed(**changed)
     assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"above": '"0.00"'}, "above: every single event would match; raise it"),
+        (
+            {"above": "-", "at_least": "0", "on": '["PaymentFailed"]', "emit": '"close"'},
+            "at_least: every single event would match; raise it",
+        ),
+        ({"above": '"0.00"', "aggregate": '"max"'}, "above: every single event would match; raise it"),
+        ({"above": "-", "at_least": "0.0001", "aggregate": '"avg"'}, "at_least: every single event would match; raise it"),
+        ({"above": "-", "at_least": "0.01", "convert_to": '"USD"'}, "at_least: every single event would match; raise it"),
+        ({"above": "-", "at_least": "1", "where": '{ currency = ["JPY"] }'}, "at_least: every single event would match; raise it"),
+        ({"above": "-", "at_most": "1", "aggregate": '"count"'}, "at_most: every single event would match; lower it"),
+        ({"above": "-", "below": "2", "aggregate": '"distinct"', "of": '"order_id"'}, "below: every single event would match; lower it"),
+        ({"above": "-", "below": "0"}, "below: nothing can match; raise it"),
+        ({"above": "-", "below": "3", "having": "3", "aggregate": '"count"'}, "below: nothing can match; raise it"),
+        ({"where": '{ above = "5", below = "3" }'}, "where.below: nothing can match: no amount is above and below these"),
+        ({"where": '{ at_least = "5", below = "5.00" }'}, "where.below: nothing can match: no amount is at_least and below these"),
+        ({"where": '{ above = "5", at_most = "5" }'}, "where.at_most: nothing can match: no amount is above and at_most these"),
+        ({"where": '{ below = "0" }'}, "where.below: nothing can match: no amount is below 0"),
+        ({"where": '{ reason = ["declined"] }'}, "where.reason: nothing can match: only a PaymentFailed has one"),
+    ],
+)
+def test_a_rule_for_everything_or_nothing_is_refused(changed: dict[str, str], told: str) -> None:
+    """Where the rule alone shows it: no history is needed."""
+    with pytest.raises(RuleError) as caught:
+        windowed(**changed)
+    assert str(caught.value) == f"r: {told}"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"above": "-", "at_least": "0.01"},
+        {"above": '"0"', "emit": '"close"'},
+        {"above": '"0"', "having": "2"},
+        {"above": '"0"', "on": '["PaymentFailed"]'},
+        {"above": "-", "at_most": "0"},
+        {"above": "-", "at_most": "1", "aggregate": '"count"', "emit": '"close"'},
+        {"where": '{ at_least = "5", at_most = "5.00" }'},
+        {"where": '{ reason = ["declined"] }', "on": '["PaymentFailed", "PaymentProcessed"]'},
+        {"version": "2147483647"},
+    ],
+)
+def test_a_rule_that_may_be_meant_is_taken(changed: dict[str, str]) -> None:
+    """At the very edge of what is refused: what only a history can show is left to what-if."""
+    windowed(**changed)
 
 
 STEPS = """
@@ -143,6 +199,13 @@ steps = [{ on = "PaymentFailed", times = 3 }, { on = "PaymentProcessed", follows
         ('"1m"', '""', "s: within: '' is not a time"),
         ('within = "1m"', 'within = "1m"\nabove = 3', "s: above: belongs to a window"),
         ('within = "1m"', 'within = "1m"\nemit = "close"', "s: emit: belongs to a window"),
+        ("times = 3", 'above = "2", below = "1"', "s: steps[0].below: nothing can match: no amount"),
+        ('{ on = "PaymentProcessed"', '{ on = "PaymentProcessed", reason = ["declined"]', "s: steps[1].reason: nothing can match: only"),
+        (
+            "times = 3 }",
+            'times = 100 }, { on = "PaymentFailed", times = 100 }, { on = "PaymentFailed", times = 56 }',
+            "s: steps: nothing can",
+        ),
         ('{ on = "PaymentFailed", times = 3 }, ', "", "s: steps: every single event would match"),
     ],
 )
@@ -207,6 +270,14 @@ def test_a_rate_that_cannot_be_is_refused(rate: str) -> None:
         (RULE + RULE.replace('"r"', '"second"').replace("5m", "5x"), "rules.toml:12: second: window.size: '5x' is not a time"),
         (RULE + "nonsense", "rules.toml: not TOML: "),
         (RULE.replace("aggregate", "agregate"), "rules.toml:6: r: agregate: no such field"),
+        (RULE.replace("above", "version = 2147483648\nabove"), "rules.toml:7: r: version: must be from 1 to 2147483647"),
+        (RULE + RULE, "rules.toml:10: r: id: used twice"),
+        ('rule = "x"', "rules.toml:1: rule: must be a table; begin each with [[rule]]"),
+        ('\nrule = ["x"]', "rules.toml:2: rule[0]: must be a table; begin each with [[rule]]"),
+        ("rate = { }", "rules.toml:1: rate: must be a table; begin each with [[rate]]"),
+        ("a = " + "[" * 100_000, "rules.toml: file: cannot be read: nested too deeply"),
+        ("a = " + "1" * 5_000, "rules.toml: file: cannot be read: a number is too long"),
+        ("a = 1e" + "9" * 30, "rules.toml: file: cannot be read: a number is too long"),
     ],
 )
 def test_an_error_in_a_file_says_where(toml: str, told: str, tmp_path: Path) -> None:
@@ -219,6 +290,29 @@ def test_an_error_in_a_file_says_where(toml: str, told: str, tmp_path: Path) -> 
     assert caught.value.remedy
     with pytest.raises(Problem, match="cannot be read"):
         rules(tmp_path / "missing.toml")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As editors on Windows write it; the lines are the same."""
+    file = tmp_path / "rules.toml"
+    file.write_text(RULE.lstrip(), encoding="utf-8-sig")
+    assert [rule.id for rule in rules(file).rules] == ["r"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Bad("invalid", "payload.rule_version", "Expected `int` <= 2147483647"),
+        Invalid("amount", "negative"),
+        Problem("rules.toml: cannot be read.", "Name another."),
+        RuleError("r", "above", "missing"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_comes_out_of_another_process(error: Exception) -> None:
+    """As it was told there, with all that it names: a run beside this one ends in words, not in a broken pool."""
+    there = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own
+    assert (type(there), str(there), vars(there)) == (type(error), str(error), vars(error))
 
 
 def test_a_changed_rule_is_read_as_a_written_one() -> None:

@@ -78,6 +78,14 @@ def test_the_difference_is_that_of_two_replays(payments: Path, tmp_path: Path, m
     assert (found.moved, found.money) == ([], {})
 
 
+def test_a_payment_that_is_told_twice_is_one(payments: Path, tmp_path: Path) -> None:
+    """In `--most-percent` too: the same file twice changes nothing."""
+    new = written(tmp_path, "new.toml", LOW)
+    once, twice = (compared([str(payments)] * times, Settings(), None, new, None) for times in (1, 2))
+    assert twice == once
+    assert once.payments == len({json.loads(line)["event_id"] for line in payments.read_bytes().splitlines()})
+
+
 def test_orders_that_would_be_cancelled_are_told(orders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the money that would be asked back: as a replay with those rules does it."""
     new = written(tmp_path, "new.toml", CANCEL)

@@ -55,8 +55,7 @@ def test_a_worker_that_stands_still_is_found(brokers: Brokers, fresh_names: Call
         folder = tmp_path / "state"
         async with stage.worker(folder, session_timeout_seconds=30) as working:
             await watch.until(lambda: True, working)
-            working.worker.consumer.suspend_flow.set()
-            working.worker.consumer.flow_active = False
+            working.worker.draining = True
             await stage.write(happy("o-1"))
             (finding,) = (await examined(stage, folder)).findings
             assert "does not read on" in finding.what

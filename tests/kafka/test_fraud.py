@@ -79,6 +79,10 @@ def test_alerts_and_history_are_read_from_the_broker(
     async def act(stage: Stage, watch: Watch) -> None:
         async with stage.worker(tmp_path / "worker") as working:
             await watch.end(working)
+        producer = stage.kafka.writer()
+        await producer.start()
+        await producer.send_and_wait(FRAUD_ALERTS.name, b"secret")
+        await producer.stop()
 
     run(brokers, group, act, lines(payments))
     for name, value in {"broker": f"kafka://{brokers.bootstrap}", "group": group}.items():
@@ -87,6 +91,7 @@ def test_alerts_and_history_are_read_from_the_broker(
     shown = CliRunner().invoke(app, ["alerts", "--json"])
     alerts = json.loads(shown.stdout)
     assert len(alerts) > 5
+    assert shown.stderr == "orderflow: 1 record of fraud.alerts cannot be read: it is left out.\n"
     assert CliRunner().invoke(app, ["why", alerts[0]["event_id"]]).exit_code == 0
     Path("none.toml").write_text("")
     since = format_instant(min(envelope(paid).at for paid in payments))

@@ -76,7 +76,7 @@ def test_what_comes_of_a_file_is_what_comes_of_it_in_memory(brokers: Brokers, fr
 
 
 def test_the_command_reports_what_it_wrote(brokers: Brokers, fresh_names: Callable[[str], str], tmp_path: Path) -> None:
-    """For people and as one JSON document; what is too large for a topic is told with its line, and exits 1."""
+    """For people and as one JSON document; what is too large for a topic is told with its file and line, and exits 1."""
 
     async def act(stage: Stage, watch: Any) -> None:
         done = await asyncio.to_thread(orderflow, stage, DEMO, "--json")
@@ -86,8 +86,8 @@ def test_the_command_reports_what_it_wrote(brokers: Brokers, fresh_names: Callab
         await watch.look()
         assert len(watch.records) == report["records"]
         large = write(tmp_path / "large.jsonl", [*happy("o-1"), b"x" * 1_000_001])
-        done = await asyncio.to_thread(orderflow, stage, large)
-        assert (done.returncode, done.stderr) == (1, "orderflow: 1 lines are larger than 1000000 bytes, the first is line 6\n")
+        done = await asyncio.to_thread(orderflow, stage, DEMO, large)
+        assert (done.returncode, done.stderr) == (1, f"orderflow: 1 lines are larger than 1000000 bytes, the first is line 6 of {large}\n")
         assert "order.events" in done.stdout
 
     run(brokers, fresh_names("shop"), act)

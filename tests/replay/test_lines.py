@@ -11,7 +11,7 @@ import zstandard
 from pipeline.problem import Problem
 from pipeline.replay import lines as lines_module
 from pipeline.replay.feed import time_of
-from pipeline.replay.lines import LONGEST_LINE, merged, opened
+from pipeline.replay.lines import LONGEST_LINE, Merged, merged, opened
 from tests.replay.making import DAY_MS, event, happy, read, write
 
 
@@ -148,6 +148,17 @@ def test_an_unreadable_time_takes_the_place_of_the_line_before(tmp_path: Path) -
     a = write(tmp_path / "a", [b"?", event("a1", "X", "10:00:02"), b"{", wrong, event("a4", "X", "10:00:03")])
     b = write(tmp_path / "b", [event("b1", "X", "10:00:01"), event("b2", "X", "10:00:02"), event("b3", "X", "10:00:04")])
     assert names(read(a, b)) == ["?", "b1", "a1", "{", "a3", "b2", "a4", "b3"]
+
+
+@pytest.mark.parametrize("files", ["ab", "a"])
+def test_the_place_of_a_line_is_that_in_its_file(tmp_path: Path, files: str) -> None:
+    """Blank lines are counted there: it is where an editor shows it."""
+    a = write(tmp_path / "a", [b"", event("a1", "X", "10:00:01"), event("a2", "X", "10:00:03")])
+    b = write(tmp_path / "b", [event("b1", "X", "10:00:02"), b"", event("b2", "X", "10:00:04")])
+    with opened([str(tmp_path / name) for name in files]) as sources:
+        lines = Merged(sources, time_of, DAY_MS)
+        found = [lines.place for _ in lines]
+    assert found == [f"line 2 of {a}", f"line 1 of {b}", f"line 3 of {a}", f"line 3 of {b}"][:: 1 if "b" in files else 2]
 
 
 def test_merging_holds_one_line_of_each_file() -> None:
