@@ -20,7 +20,7 @@ from pipeline.engine.options import HOUR_MS, Options
 from pipeline.engine.plan import Group, Plan
 from pipeline.engine.rows import Place, Rows
 from pipeline.log.partitioner import partition_of
-from pipeline.log.record import FED, UNPLACED, Order, Outbox, Record, TopicPartition
+from pipeline.log.record import FED, UNPLACED, Logged, Order, Outbox, Record, TopicPartition
 from pipeline.stores.port import Batch, Store, after
 from schemas.codec import Bad, Unknown, decode
 from schemas.message import Envelope, Instant, Message
@@ -168,7 +168,7 @@ class Task:
     def _first_head(self) -> Head:
         return Head(self._incarnation or os.urandom(8).hex())
 
-    def recover(self, records: Sequence[Record]) -> None:
+    def recover(self, records: Sequence[Logged]) -> None:
         """Apply records of the changelog, in order.
 
         Raises ForeignState where they do not follow what is stored, EngineError for one that nobody knows.
@@ -184,8 +184,8 @@ class Task:
                 self.head, self._stored = head, False
                 self.head.changelog_end = record.offset
                 batch.puts.append((self._base + b"h", encode_head(self.head)))
-            elif record.value is not None and newest[record.key] is None:
-                continue  # a batch deletes before it puts: what was put and then deleted would be there again
+            elif newest[record.key] is not record.value:
+                continue  # a later one follows; and what is put and then deleted would be there again, as a batch deletes before it puts
             elif key[:1] == b"D":
                 self._dedup.recover(key, record.value, batch)
             elif key[:1] == b"r":

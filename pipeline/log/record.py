@@ -1,7 +1,7 @@
 """What a log carries."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -49,6 +49,19 @@ class Record(msgspec.Struct, array_like=True):
     offset: int = -1
     read: object = None
     """What its value says, where whoever appended it in this process has decoded it already; never stored."""
+
+
+class Logged(Protocol):
+    """What is read of a changelog's record."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def offset(self) -> int: ...
 
 
 class Outbox(msgspec.Struct):

@@ -427,7 +427,7 @@ class KafkaLink:
             while left:
                 found = await reader.getmany(timeout_ms=POLL_MS)
                 for partition, records in found.items():
-                    yield Part(TopicPartition(*partition), [record_of(record) for record in records], await reader.position(partition))
+                    yield Part(TopicPartition(*partition), records, await reader.position(partition))
                 for partition, end in list(left.items()):
                     if end is not None and await reader.position(partition) >= end:
                         del left[partition]

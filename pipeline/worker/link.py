@@ -1,11 +1,11 @@
 """The port between the worker and a log: what a broker, or the log in this process, must give."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import faust
 
-from pipeline.log.record import Outbox, Record, TopicPartition
+from pipeline.log.record import Logged, Outbox, TopicPartition
 
 if TYPE_CHECKING:
     from faust.transport.base import Transport
@@ -24,7 +24,7 @@ class Part(NamedTuple):
     """Some records of a changelog partition."""
 
     tp: TopicPartition
-    records: list[Record]
+    records: Sequence[Logged]
     position: int
     """The offset to go on from: behind the last record, and the markers after it."""
 

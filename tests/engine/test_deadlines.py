@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 
+import pytest
 from msgspec import structs
 
 from pipeline.engine.chunk import MOST_DEADLINES
 from pipeline.engine.task import Task
 from pipeline.testing.specs import NOON
+from pipeline.worker import memory
 from schemas.message import due_id
 from schemas.notifications import NotificationRequested
 from tests.agents.words import ADDED, CREATED, RESERVED
@@ -166,8 +168,9 @@ def test_a_deadline_that_has_fired_does_not_fire_again(tmp_path: Path) -> None:
         assert (rung(before), rung(after)) == (["o-1"], [])
 
 
-def test_stale_entries_of_the_index_vanish(tmp_path: Path) -> None:
-    """Recovery finds the deadlines of older values too: they are looked at once, fire nothing, and are deleted."""
+def test_stale_entries_of_the_index_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recovery finds the deadlines of older values that it reads apart: they are looked at once, fire nothing, and are deleted."""
+    monkeypatch.setattr(memory, "RECOVERY_RECORDS", 1)
     lines = [created("o-1", 0), *(postponed("o-1", i * SECOND_MS) for i in range(1, 30))]
     play(lines, [ALONE], folder=tmp_path, batch=1)
     rmtree(tmp_path / "state")
