@@ -106,6 +106,8 @@ def test_a_replay_that_waits_for_its_input_can_be_interrupted(tmp_path: Path) ->
 LOADING = """
 import signal, sys
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever is started in the background has inherited that it is ignored
+
 class Loading:
     def find_spec(self, name, *_):
         if name == "pipeline.cli.app":

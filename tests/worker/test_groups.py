@@ -111,10 +111,7 @@ class Fleet:
         """Until every task is assigned to one of them, and everyone has recovered."""
         tasks = sum(group.partitions for group in self.plan.groups)
         await until(
-            lambda: (
-                sum(len(worker.assigned) for worker in self.workers) == tasks
-                and all(worker.consumer.flow_active for worker in self.workers)
-            )
+            lambda: sum(len(worker.assigned) for worker in self.workers) == tasks and not any(worker.draining for worker in self.workers)
         )
 
     def running(self) -> dict[str, Task]:
