@@ -28,7 +28,7 @@ from pipeline.problem import Problem
 from pipeline.reach import kafka_of
 from pipeline.reach import reach as reach_of
 from pipeline.replay.feed import feed, time_of
-from pipeline.replay.lines import STDIN, merged, opened
+from pipeline.replay.lines import STDIN, Merged, opened
 from pipeline.replay.out import record_line
 from pipeline.replay.run import BATCH
 from pipeline.settings import SECOND_MS, Settings
@@ -265,7 +265,7 @@ def outcome(files: Sequence[str], settings: Settings, path: Path | None, *, with
         pipeline.emitted.append(hear)
         async with pipeline:
             with opened(files) as sources:
-                await feed(pipeline, merged(sources, time_of, given.options().jump_ms), batch=BATCH, reads=partial(_count, payments, told))
+                await feed(pipeline, Merged(sources, time_of, given.options().jump_ms), batch=BATCH, reads=partial(_count, payments, told))
             await pipeline.settle()
             if with_orders:
                 for key, order in pipeline.rows("orders"):

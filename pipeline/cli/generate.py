@@ -30,10 +30,9 @@ def generate(
         for line in lines_of(orders, seed):
             file.write(line + b"\n")
             lines += 1
-    if as_json and output is not None:
-        document({"file": str(output), "orders": orders, "seed": seed, "lines": lines})
-    elif as_json:
-        aside(json.dumps({"file": None, "orders": orders, "seed": seed, "lines": lines}))  # the lines themselves have standard output
+    if as_json:
+        written = {"file": None if output is None else str(output), "orders": orders, "seed": seed, "lines": lines}
+        aside(json.dumps(written)) if output is None else document(written)  # without a file the lines have standard output
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pipeline.collector import rarely_collect
 from pipeline.log.record import Record
 from pipeline.problem import Problem
 from pipeline.replay.feed import time_of
-from pipeline.replay.lines import Source, merged, opened
+from pipeline.replay.lines import Merged, Source, opened
 from pipeline.replay.out import Out
 from pipeline.replay.report import Report
 from pipeline.replay.run import BrokeOff, How, replay
@@ -36,7 +36,7 @@ def run_replay(
             how = replace(how, batch=settings.chunk_records)
         with progress(sources, shown=not quiet and sys.stderr.isatty()) as watches:
             rarely_collect()
-            lines = merged(sources, time_of, settings.options().jump_ms)
+            lines = Merged(sources, time_of, settings.options().jump_ms)
             try:
                 return run(replay(lines, settings, replace(how, watches=watches))), None
             except BrokeOff as broken:

@@ -17,7 +17,7 @@ from pipeline.composition import bundled
 from pipeline.embedded import Embedded
 from pipeline.replay.chaos import Chaos, chaos
 from pipeline.replay.feed import time_of
-from pipeline.replay.lines import merged, opened
+from pipeline.replay.lines import Merged, opened
 from pipeline.replay.report import Report
 from pipeline.replay.run import How, replay
 from pipeline.settings import Settings, load
@@ -50,7 +50,7 @@ def run_demo(*, saga: str | None, seed: int | None, quiet: bool) -> tuple[Report
 
 def _samples(settings: Settings) -> list[bytes]:
     with opened([str(bundled("demo.jsonl"))]) as sources:
-        return list(merged(sources, time_of, settings.options().jump_ms))
+        return list(Merged(sources, time_of, settings.options().jump_ms))
 
 
 @contextmanager

@@ -133,25 +133,22 @@ def opened(names: Sequence[str]) -> Iterator[list[Source]]:
             source.close()
 
 
-def merged(sources: Sequence[Source], time_of: Callable[[bytes], Instant | None], jump_ms: int) -> Iterator[bytes]:
+class Merged:
     """The lines of all files by event time, then in the order of the files; the lines of one file keep their order.
 
     A line whose time cannot be read, or not be believed (`jump_ms` ahead of the line before it), takes the place of the line before it.
     """
-    return (line for _, _, line in _in_order(sources, time_of, jump_ms))
-
-
-class Merged:
-    """The same, for those who have to say where a line stands."""
 
     def __init__(self, sources: Sequence[Source], time_of: Callable[[bytes], Instant | None], jump_ms: int) -> None:
-        self._sources = sources
-        self._lines = _in_order(sources, time_of, jump_ms)
+        self._sources, self._time_of, self._jump_ms = sources, time_of, jump_ms
         self._from = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        for _, number, line in self._lines:
-            self._from = number
+        if len(self._sources) == 1:
+            yield from self._sources[0]
+            return
+        placed = [_placed(number, source, self._time_of, self._jump_ms) for number, source in enumerate(self._sources)]
+        for _, self._from, line in merge(*placed, key=lambda entry: entry[:2]):
             yield line
 
     @property
@@ -159,13 +156,6 @@ class Merged:
         """Of the line that was given last: a file is read on only when the next line is asked for."""
         source = self._sources[self._from]
         return f"line {source.lines} of {'standard input' if source.name == STDIN else source.name}"
-
-
-def _in_order(sources: Sequence[Source], time_of: Callable[[bytes], Instant | None], jump_ms: int) -> Iterator[tuple[Instant, int, bytes]]:
-    if len(sources) == 1:
-        return ((0, 0, line) for line in sources[0])
-    placed = [_placed(number, source, time_of, jump_ms) for number, source in enumerate(sources)]
-    return merge(*placed, key=lambda entry: entry[:2])
 
 
 def _placed(

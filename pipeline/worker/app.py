@@ -257,7 +257,7 @@ class Worker:
         try:
             await self._recover()
             try:
-                await self.consumer.seek_to_committed()
+                await self.consumer.place()
             except Problem:
                 if await self._overtaken():
                     return

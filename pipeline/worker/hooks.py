@@ -118,13 +118,8 @@ class ChunkConsumer(Consumer):
         """The next offsets of its inputs, where there is nothing to read."""
         raise NotImplementedError
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[TaskChunk]]:  # noqa: ASYNC109  # as in Faust
-        raise NotImplementedError
-
-    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
-        raise NotImplementedError
-
-    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+    async def place(self) -> None:
+        """Each input goes on where the state of its task ends."""
         raise NotImplementedError
 
     def ack(self, message: Message) -> bool:
@@ -148,9 +143,6 @@ class ChunkConsumer(Consumer):
     def close(self) -> None:
         """The link closes what it holds."""
 
-    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """A hole is a transaction's marker: nothing was lost in it."""
-
     def _to_message(self, tp: TP, chunk: TaskChunk) -> ConsumerMessage:
         return ConsumerMessage(
             tp.topic,
@@ -165,6 +157,38 @@ class ChunkConsumer(Consumer):
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
+
+    # --- what only Faust's own fetcher, recovery and commits would ask
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[TaskChunk]]:  # noqa: ASYNC109  # as in Faust
+        raise NotImplementedError
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        raise NotImplementedError
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        raise NotImplementedError
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        raise NotImplementedError
+
+    async def seek_to_beginning(self, *partitions: TP) -> None:
+        raise NotImplementedError
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        raise NotImplementedError
+
+    async def position(self, tp: TP) -> int | None:
+        raise NotImplementedError
+
+    def highwater(self, tp: TP) -> int:
+        raise NotImplementedError
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        raise NotImplementedError
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        raise NotImplementedError
 
 
 class SilentProducer(Producer):

@@ -111,18 +111,15 @@ class KafkaConsumer(ChunkConsumer):
 
     # --- offsets
 
-    async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Each input goes on where the state of its task ends. Raises Problem where that is not what the group has committed."""
+    async def place(self) -> None:
+        """Raises Problem where a state does not end at what the group has committed."""
         inputs = [tp for task in self._worker.assigned for tp in task.inputs]
         committed = await asyncio.gather(*(self.kafka.committed(KafkaPartition(*tp)) for tp in inputs))
         begins = await self.kafka.beginning_offsets([KafkaPartition(*tp) for tp in inputs])
         known = dict(zip(inputs, committed, strict=True))
-        positions: dict[TopicPartition, int] = {}
         for task in self._worker.assigned:
             for tp in task.inputs:
-                offset = self._link.position(task, tp, known[tp], begins[KafkaPartition(*tp)])
-                self.kafka.seek(KafkaPartition(*tp), offset)
-                positions[tp] = offset
+                self.kafka.seek(KafkaPartition(*tp), self._link.position(task, tp, known[tp], begins[KafkaPartition(*tp)]))
         inboxes = {task.inbox: task.head.ahead for task in self._worker.assigned}
         self._inboxes = {tp: Inbox(self._worker.plan.home, ahead) for tp, ahead in inboxes.items()}
         self._buffers = {tp: deque() for tp in inputs if tp not in inboxes}
@@ -133,26 +130,6 @@ class KafkaConsumer(ChunkConsumer):
         if self._reading is not None:
             self._reading.cancel()  # what it is about to get comes from these places, and belongs into these buffers
         self._reading = asyncio.create_task(self._read())
-        return {TP(*tp): offset for tp, offset in positions.items()}
-
-    async def _seek(self, partition: TP, offset: int) -> None:
-        raise NotImplementedError
-
-    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        """Of changelogs only, which are read elsewhere."""
-
-    async def seek_to_beginning(self, *partitions: TP) -> None:
-        raise NotImplementedError
-
-    async def position(self, tp: TP) -> int | None:
-        raise NotImplementedError
-
-    def highwater(self, tp: TP) -> int:  # noqa: ARG002  # as in Faust
-        """For Faust's own monitor, which nobody looks at."""
-        return 0
-
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:  # noqa: ARG002  # as in Faust
-        return False
 
     # --- fetching
 

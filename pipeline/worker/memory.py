@@ -120,30 +120,8 @@ class MemoryConsumer(ChunkConsumer):
 
     # --- offsets
 
-    async def seek_to_committed(self) -> Mapping[TP, int]:
-        committed = {tp: self._log.committed(TopicPartition(*tp)) for tp in self._assignment if not self._is_changelog_tp(tp)}
-        self._positions.update(committed)
-        return committed
-
-    async def _seek(self, partition: TP, offset: int) -> None:
-        self._positions[partition] = offset
-
-    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        for tp, offset in partitions.items():
-            self._positions[tp] = offset
-
-    async def seek_to_beginning(self, *partitions: TP) -> None:
-        for tp in partitions:
-            self._positions[tp] = 0
-
-    async def position(self, tp: TP) -> int | None:
-        return self._positions.get(tp)
-
-    def highwater(self, tp: TP) -> int:
-        return self._log.end(TopicPartition(*tp))
-
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:  # noqa: ARG002  # as in Faust
-        return False
+    async def place(self) -> None:
+        self._positions.update({tp: self._log.committed(TopicPartition(*tp)) for tp in self._assignment if not self._is_changelog_tp(tp)})
 
     # --- fetching
 

@@ -260,7 +260,7 @@ def test_an_interrupted_run_exits_130(tmp_path: Path, monkeypatch: pytest.Monkey
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running, "merged", interrupted)
+    monkeypatch.setattr(running, "Merged", interrupted)
     result = orderflow("replay", write(tmp_path / "a.jsonl", happy("o-1")))
     assert result.exit_code == 130
     assert "interrupted" in result.stderr

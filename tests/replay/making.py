@@ -10,7 +10,7 @@ from typing import Any
 import zstandard
 
 from pipeline.replay.feed import time_of
-from pipeline.replay.lines import merged, opened
+from pipeline.replay.lines import Merged, opened
 from pipeline.replay.report import Report
 from pipeline.replay.run import How, replay
 from pipeline.settings import Settings
@@ -60,7 +60,7 @@ def write(path: Path, lines: Iterable[bytes]) -> Path:
 def read(*paths: Path) -> list[bytes]:
     """All lines of these files, merged."""
     with opened([str(path) for path in paths]) as sources:
-        return list(merged(sources, time_of, 30 * DAY_MS))
+        return list(Merged(sources, time_of, 30 * DAY_MS))
 
 
 def run(lines: Iterable[bytes], *, how: How = How(), **settings: Any) -> Report:  # noqa: B008  # frozen

@@ -11,7 +11,7 @@ import zstandard
 from pipeline.problem import Problem
 from pipeline.replay import lines as lines_module
 from pipeline.replay.feed import time_of
-from pipeline.replay.lines import LONGEST_LINE, Merged, merged, opened
+from pipeline.replay.lines import LONGEST_LINE, Merged, opened
 from tests.replay.making import DAY_MS, event, happy, read, write
 
 
@@ -173,7 +173,7 @@ def test_merging_holds_one_line_of_each_file() -> None:
             taken.append(1)
             return event(f"a{len(taken)}", "X", f"10:00:{len(taken):02}")
 
-    lines = merged([Endless(), Endless()], time_of, DAY_MS)  # type: ignore[list-item]  # as a Source is read
+    lines = iter(Merged([Endless(), Endless()], time_of, DAY_MS))  # type: ignore[list-item]  # as a Source is read
     next(lines)
     assert len(taken) == 2
 

@@ -205,15 +205,15 @@ def test_an_assignment_that_is_over_lets_nothing_flow(tmp_path: Path, monkeypatc
     async def run() -> None:
         async with fleet(tmp_path, 1) as made:
             (worker,) = made.workers
-            place, gone_on = worker.consumer.seek_to_committed, asyncio.Event()
+            place, gone_on = worker.consumer.place, asyncio.Event()
 
-            async def stubborn() -> object:
+            async def stubborn() -> None:
                 with suppress(asyncio.CancelledError):
                     await asyncio.sleep(PATIENCE_SECONDS)
-                return await place()
+                await place()
 
             with monkeypatch.context() as patch:
-                patch.setattr(worker.consumer, "seek_to_committed", stubborn)
+                patch.setattr(worker.consumer, "place", stubborn)
                 patch.setattr(worker.consumer, "go_on", gone_on.set)
                 worker.draining = True
                 worker._begin()  # noqa: SLF001  # as after an assignment
@@ -238,11 +238,11 @@ def test_whoever_was_overtaken_waits_to_be_told(tmp_path: Path, monkeypatch: pyt
             (worker,) = made.workers
             await made.feed(LINES[:10])
 
-            async def refused() -> object:
+            async def refused() -> None:
                 raise Problem("The group has committed something else.", "None.")
 
             with monkeypatch.context() as patch:
-                patch.setattr(worker.consumer, "seek_to_committed", refused)
+                patch.setattr(worker.consumer, "place", refused)
                 worker.draining = True
                 if not overtaken:
                     worker._ends = await worker._link.ends([task.changelog for task in worker.assigned])  # noqa: SLF001  # nobody has

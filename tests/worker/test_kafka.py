@@ -282,9 +282,9 @@ def test_nothing_is_lost_where_reading_is_placed_anew() -> None:
 
     async def twice() -> list[int]:
         reader = Placed()
-        await reader.seek_to_committed()
+        await reader.place()
         await asyncio.sleep(0)
-        await reader.seek_to_committed()
+        await reader.place()
         reader.broker.given.put_nowait({EVENTS: [read(EVENTS, 1), read(EVENTS, 2)]})
         await asyncio.sleep(0.01)
         buffered = reader.buffered()
