@@ -88,8 +88,10 @@ def _watch(*, every: bool) -> Callable[[Spending, Envelope[Message], Instant], S
         payment = heard.payload
         if not isinstance(payment, PaymentProcessed):
             return ()
-        start = FIVE_MINUTES.start(heard.at)
-        before, count = next(((pane.total, pane.count) for pane in user.panes if pane.start == start), (0, 0))
+        start, before, count = FIVE_MINUTES.start(heard.at), 0, 0
+        for pane in user.panes:
+            if pane.start == start:
+                before, count = pane.total, pane.count
         cents = before + payment.amount_minor("USD")
         if every or before <= THRESHOLD_CENTS < cents:
             return (SpendingAlert(payment.user_id, start, cents, count + 1, heard.event_id),)

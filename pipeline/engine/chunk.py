@@ -72,6 +72,7 @@ class Chunk:
         self._largest = options.largest_record_bytes
         self._source = 1 + group.first_task + partition
         self._primary = group is plan.groups[0]
+        self._watchers = group.watchers
         self.head = Head(head.incarnation, head.chunk + 1, head.time, head.said, head.changelog_end, dict(head.offsets))
         self.head.upstream, self.head.told, self.head.closed, self.head.ahead = dict(head.upstream), head.told, head.closed, head.ahead
         self.today: Instant = -1
@@ -121,64 +122,67 @@ class Chunk:
             slot = self.slots[place]
             if slot.due == due:
                 self.head.time = max(self.head.time, due + self._options.lateness_ms)
-                self._fire(place, slot, self.head.time)
+                self._fire(slot, self.head.time)
             if len(self.outputs) >= self._options.chunk_outputs:
                 break
         return until == watermark and not (timers and timers[0][0] <= until) and len(self.outputs) < self._options.chunk_outputs
 
-    def _pass_own_deadlines(self, place: Place, slot: Slot, until: Instant, at: Instant) -> None:
-        """A record of this key is at `until`: what its row was waiting for before that has passed, whatever the watermark."""
-        while slot.due is not None and slot.due <= until:
-            self._fire(place, slot, at)
+    def _pass_own_deadlines(self, slots: Sequence[Slot], until: Instant, at: Instant) -> None:
+        """A record of these rows is at `until`: what they were waiting for before that has passed, whatever the watermark."""
+        for slot in slots:
+            while slot.due is not None and slot.due <= until and slot.due <= self.limit:
+                self._fire(slot, at)
 
-    def _fire(self, place: Place, slot: Slot, at: Instant) -> None:
-        due, deadline = slot.due, slot.deadline
+    def _fire(self, slot: Slot, at: Instant) -> None:
+        due, deadline, agent, key = slot.due, slot.deadline, self._agents[slot.place[0]], slot.place[1]
         for parked in slot.parked:
             if parked.expires == due:
                 slot.parked = tuple(other for other in slot.parked if other is not parked)
-                self._settle(
-                    place,
-                    parked,
-                    ("dead.orphaned", Failure("orphaned", "Orphaned", "what it waited for did not come", self._agents[place[0]].name)),
-                    at,
-                )
-                self._change(place, slot)
+                never_came = Failure("orphaned", "Orphaned", "what it waited for did not come", agent.name)
+                self._settle(slot, parked, ("dead.orphaned", never_came), at)
+                self._change(agent, slot)
                 return
         if deadline is None:
-            raise EngineError(f"{place[1]}: a deadline passed that its row does not have")
-        due_event = Due(place[1], deadline.name)
-        event_id = due_id(place[1], deadline.name, deadline.at)
-        heard = Envelope(event_id, deadline.at, due_event, deadline.correlation_id or event_id, aggregate_id=place[1], source=SOURCE)
-        outcome, failure = self._ask(place[0], [place], heard, at)
+            raise EngineError(f"{key}: a deadline passed that its row does not have")
+        event_id = due_id(key, deadline.name, deadline.at)
+        due_event = Due(key, deadline.name)
+        heard = Envelope(event_id, deadline.at, due_event, deadline.correlation_id or event_id, aggregate_id=key, source=SOURCE)
+        outcome, failure = self._ask(agent, (slot,), heard, at)
         if outcome != "applied" or slot.deadline == deadline:
             why = failure.text if failure else outcome
-            raise EngineError(
-                f"{self._agents[place[0]].name}: {place[1]} was told that {deadline.name} has passed, and did nothing ({why})"
-            )
-        self._try_parked(place, slot, at)
+            raise EngineError(f"{agent.name}: {key} was told that {deadline.name} has passed, and did nothing ({why})")
+        self._try_parked(slot, at)
 
     # --- a record that agents here hear
 
     def hear(
-        self, record: Record, heard: Envelope[Message], ears: Sequence[int], places: Sequence[Place], at: Instant, *, letters: bool
+        self,
+        record: Record,
+        heard: Envelope[Message],
+        ears: Sequence[int],
+        places: Sequence[Sequence[Place]],
+        at: Instant,
+        *,
+        letters: bool,
     ) -> str:
-        """What it came to. The pipeline's first agent answers for all that it hears; elsewhere it is enough that one agent acted."""
+        """What it came to. The pipeline's first agent answers for all that it hears; elsewhere it is enough that one agent acted.
+
+        `places`: the rows that it is about, ear by ear.
+        """
         outcomes: list[str] = []
-        for number in ears:
-            own = places if len(ears) == 1 else [place for place in places if place[0] == number]
-            if not own and self._agents[number].keys is None:
-                continue
-            for place in own:
-                slot = self.slots[place]
-                if slot.due is not None and slot.due <= heard.at and self._agents[number].closes is None:  # windows close by the watermark
-                    self._pass_own_deadlines(place, slot, min(heard.at, self.limit), at)
+        for number, own in zip(ears, places, strict=True):
             agent = self._agents[number]
+            if not own and agent.keys is None:
+                continue
+            slots = (self.slots[own[0]],) if len(own) == 1 else [self.slots[place] for place in own]
+            if agent.closes is None:  # windows close by the watermark
+                self._pass_own_deadlines(slots, heard.at, at)
             too_late = agent.closes is not None and agent.closes(heard) <= self.head.closed
-            outcome, failure = self._side_track(record, agent, at) if too_late else self._ask(number, own, heard, at)
+            outcome, failure = self._side_track(record, agent, at) if too_late else self._ask(agent, slots, heard, at)
             if outcome == "parked":
-                outcome, failure = self._park(own[0], record, at)
-            elif outcome == "applied" and own and (slot := self.slots[own[0]]).parked:
-                self._try_parked(own[0], slot, at)
+                outcome, failure = self._park(slots[0], record, at)
+            elif slots and slots[0].parked and outcome == "applied":
+                self._try_parked(slots[0], at)
             if failure is not None and letters and not outcomes:
                 self.write_letter(record, failure, at)
             outcomes.append(outcome)
@@ -188,14 +192,15 @@ class Chunk:
             return "applied"
         return outcomes[0] if outcomes else "ignored"
 
-    def _ask(self, number: int, places: Sequence[Place], heard: Envelope[Message], at: Instant) -> Came:
+    def _ask(self, agent: AnyAgent, slots: Sequence[Slot], heard: Envelope[Message], at: Instant) -> Came:
         """One agent decides, and what it decided is done."""
-        agent = self._agents[number]
         try:
-            if agent.keys is None:
-                decision = agent.decide(self.slots[places[0]].row, heard, *self._besides(agent))
+            if agent.keys is not None:
+                decision = agent.decide({slot.place[1]: slot.row for slot in slots}, heard)
+            elif agent.closes is None and agent.beside is None:
+                decision = agent.decide(slots[0].row, heard)
             else:
-                decision = agent.decide({place[1]: self.slots[place].row for place in places}, heard)
+                decision = agent.decide(slots[0].row, heard, *self._besides(agent))
         except Unexpected as error:
             return _failed(Failure("illegal_transition", "Unexpected", str(error), agent.name))
         except Invalid as error:
@@ -203,32 +208,32 @@ class Chunk:
         except Exception as error:  # noqa: BLE001  # a fault in one agent must neither lose the record nor stop the others
             return _failed(Failure("handler_error", type(error).__qualname__, str(error), agent.name))
         if not decision:
-            self._fold(agent, places, heard, ())
+            self._fold(agent, slots, heard, ())
             return APPLIED
         if isinstance(decision, Ignored | Repeated | Parked):
             return _CAME[type(decision)]
-        return self._apply(agent, places, heard, decision, at)
+        return self._apply(agent, slots, heard, decision, at)
 
     def _besides(self, agent: AnyAgent) -> tuple[Any, ...]:
         """What this agent decides with, besides row and message: the row beside its own as it is now, and the watermark."""
         more: tuple[Any, ...] = () if agent.beside is None else (self.slots[self._numbers[agent.beside.name], ONLY].row,)
         return more if agent.closes is None else (*more, self.head.closed)
 
-    def _fold(self, agent: AnyAgent, places: Sequence[Place], heard: Envelope[Message], said: Sequence[Envelope[Message]]) -> None:
+    def _fold(self, agent: AnyAgent, slots: Sequence[Slot], heard: Envelope[Message], said: Sequence[Envelope[Message]]) -> None:
         """Fold what was heard, and said because of it, into the rows."""
-        evolve, besides = agent.table.evolve, self._besides(agent)
-        watchers = self._group.watchers.get(agent.table.name, ())
-        for place in places:
-            slot = self.slots[place]
+        evolve = agent.table.evolve
+        besides = () if agent.closes is None and agent.beside is None else self._besides(agent)
+        for slot in slots:
             before = slot.row
-            row = evolve(before, heard, *besides)
+            row = evolve(before, heard, *besides) if besides else evolve(before, heard)
             for envelope in said:
                 row = evolve(row, envelope, *besides)
             slot.row = row
-            self._change(place, slot)
-            for number, watch in watchers:
-                for key, step in watch.adds(before, row, heard).items():
-                    self._add((number, key), step)
+            self._change(agent, slot)
+            if self._watchers:
+                for number, watch in self._watchers.get(agent.table.name, ()):
+                    for key, step in watch.adds(before, row, heard).items():
+                        self._add((number, key), step)
 
     def _add(self, place: Place, step: Row) -> None:
         """To a row that sums up others."""
@@ -236,9 +241,9 @@ class Chunk:
             self.slots.update(self._rows.load([place]))
         slot = self.slots[place]
         slot.row += step
-        self._change(place, slot)
+        self._change(self._agents[place[0]], slot)
 
-    def _apply(self, agent: AnyAgent, places: Sequence[Place], heard: Envelope[Message], said: Says, at: Instant) -> Came:
+    def _apply(self, agent: AnyAgent, slots: Sequence[Slot], heard: Envelope[Message], said: Says, at: Instant) -> Came:
         """Write what is spoken, fold what was heard and said into the rows; or neither, where an output would be too large."""
         envelopes = [follow(heard, agent.name, i, message, after_ms=agent.answers_after_ms) for i, message in enumerate(said)]
         at += agent.answers_after_ms
@@ -260,7 +265,7 @@ class Chunk:
             spoken.append(Record(topic, partition, key, value, (), envelope.at, Order(at, self._source, number)))
             counters.append(counter)
             number += 1
-        self._fold(agent, places, heard, envelopes)
+        self._fold(agent, slots, heard, envelopes)
         self.head.said = number
         self.outputs += spoken
         for counter in counters:
@@ -291,36 +296,36 @@ class Chunk:
 
     # --- rows, and what waits with them
 
-    def _change(self, place: Place, slot: Slot) -> None:
-        agent = self._agents[place[0]]
-        self.changed[place] = slot
+    def _change(self, agent: AnyAgent, slot: Slot) -> None:
+        self.changed[slot.place] = slot
         if agent.due is never and not slot.parked:
             slot.due = slot.deadline = None
             return
         slot.set_due(agent)
         if slot.due is not None and slot.due <= self._horizon:
-            heappush(self._timers, (slot.due, place))
+            heappush(self._timers, (slot.due, slot.place))
 
-    def _park(self, place: Place, record: Record, at: Instant) -> Came:
-        slot, agent = self.slots[place], self._agents[place[0]]
+    def _park(self, slot: Slot, record: Record, at: Instant) -> Came:
+        agent = self._agents[slot.place[0]]
         if len(slot.parked) >= self._options.parked_per_key:
             return _failed(Failure("orphaned", "Orphaned", "too many records wait for this key already", agent.name))
         slot.parked = (*slot.parked, ParkedRecord(structs.replace(record, read=None), at + agent.patience_ms))
-        self._change(place, slot)
+        self._change(agent, slot)
         return "parked", None
 
-    def _try_parked(self, place: Place, slot: Slot, at: Instant) -> None:
+    def _try_parked(self, slot: Slot, at: Instant) -> None:
         """The row has changed: decide again on what waits, oldest first, and from the start after each that acts."""
+        agent = self._agents[slot.place[0]]
         i = 0
         while i < len(slot.parked):
             parked = slot.parked[i]
-            came = self._ask(place[0], [place], self._waiting(parked), at)
+            came = self._ask(agent, (slot,), self._waiting(parked), at)
             if came[0] == "parked":
                 i += 1
                 continue
             slot.parked = slot.parked[:i] + slot.parked[i + 1 :]
-            self._settle(place, parked, came, at)
-            self._change(place, slot)
+            self._settle(slot, parked, came, at)
+            self._change(agent, slot)
             if came[0] == "applied":
                 i = 0
 
@@ -330,10 +335,10 @@ class Chunk:
             raise EngineError("a parked record cannot be read any more")
         return heard
 
-    def _settle(self, place: Place, parked: ParkedRecord, came: Came, at: Instant) -> None:
+    def _settle(self, slot: Slot, parked: ParkedRecord, came: Came, at: Instant) -> None:
         """A parked record has come to its end. It is counted where it was counted as parked: by the first agent that hears it."""
         kind = type(self._waiting(parked).payload)
-        if place[0] != next(n for n, agent in enumerate(self._agents) if kind in agent.hears):
+        if slot.place[0] != next(n for n, agent in enumerate(self._agents) if kind in agent.hears):
             return
         outcome, failure = came
         origin = "input." if parked.record.order.source == FED else "internal."

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from agents.agent import AnyAgent, Deadline
+from agents.agent import AnyAgent, Deadline, never
 from pipeline.log.record import Record
 from pipeline.stores.port import Batch, Store
 from schemas.message import Instant
@@ -31,21 +31,19 @@ class ParkedRecord(msgspec.Struct, frozen=True, array_like=True):
     expires: Instant
 
 
-class Slot:
+class Slot(msgspec.Struct, gc=False, eq=False):
     """One row in one chunk: changed here, stored when the chunk is committed."""
 
-    __slots__ = ("deadline", "due", "kept", "parked", "row", "stored_due", "there")
-
-    def __init__(self, row: Any, parked: tuple[ParkedRecord, ...], *, there: bool = True) -> None:  # noqa: ANN401  # rows are of their agents' types
-        self.row = row
-        self.kept = row
-        """As it was committed last."""
-        self.there = there
-        """It is in the store, or will be with its chunk."""
-        self.parked = parked
-        self.deadline: Deadline | None = None
-        self.due: Instant | None = None
-        self.stored_due: Instant | None = None
+    place: Place
+    row: Any
+    kept: Any
+    """The row as it was committed last."""
+    parked: tuple[ParkedRecord, ...] = ()
+    there: bool = True
+    """It is in the store, or will be with its chunk."""
+    deadline: Deadline | None = None
+    due: Instant | None = None
+    stored_due: Instant | None = None
 
     def set_due(self, agent: AnyAgent) -> None:
         """The next moment at which the row wants to act, or a parked record has waited too long."""
@@ -106,10 +104,13 @@ class Rows:
     def _decode(self, place: Place, raw: bytes | None) -> Slot:
         agent = self._agents[place[0]]
         if raw is None:
-            return Slot(agent.table.initial(place[1]), (), there=False)
-        slot = Slot(*self._decoders[place[0]](raw))
-        slot.set_due(agent)
-        slot.stored_due = slot.due
+            row = agent.table.initial(place[1])
+            return Slot(place, row, row, there=False)
+        row, parked = self._decoders[place[0]](raw)
+        slot = Slot(place, row, row, parked)
+        if parked or agent.due is not never:
+            slot.set_due(agent)
+            slot.stored_due = slot.due
         return slot
 
     def write(
@@ -117,29 +118,30 @@ class Rows:
     ) -> dict[str, int]:
         """Write these rows and their deadlines. Returns what the sums over all rows are then: `rows.` per table, and what it counts."""
         more = Counter(sums)
-        base = self._base
+        base, puts, encode = self._base, batch.puts, self._encode
         for place, slot in changed.items():
             key, table = self._key(place), self._agents[place[0]].table
-            if table.empty is not None and not slot.parked and table.empty(slot.row):
+            empty, counted = table.empty, table.counted
+            if empty is not None and not slot.parked and empty(slot.row):
                 changelog.append((key, None))
                 batch.deletes.append(base + key)
                 more["rows." + table.name] -= slot.there
                 slot.there = False
             else:
-                value = self._encode((slot.row, slot.parked))
+                value = encode((slot.row, slot.parked))
                 changelog.append((key, value))
-                batch.puts.append((base + key, value))
+                puts.append((base + key, value))
                 if not slot.there:
                     more["rows." + table.name] += 1
                     slot.there = True
-            if table.counted is not None and slot.row is not slot.kept:
-                for name, step in table.counted(slot.kept, slot.row).items():
+            if counted is not None and slot.row is not slot.kept:
+                for name, step in counted(slot.kept, slot.row).items():
                     more[f"{table.name}.{name}"] += step
             if slot.due != slot.stored_due:
                 if slot.stored_due is not None:
                     batch.deletes.append(self._timer(slot.stored_due, key))
                 if slot.due is not None:
-                    batch.puts.append((self._timer(slot.due, key), b""))
+                    puts.append((self._timer(slot.due, key), b""))
                 slot.stored_due = slot.due
         return {name: total for name, total in more.items() if total}  # how the input was cut into chunks leaves no trace
 

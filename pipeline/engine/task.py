@@ -52,9 +52,12 @@ INPUT, INTERNAL = _Prefixed("input."), _Prefixed("internal.")
 class Route(NamedTuple):
     """Who hears a type."""
 
-    groups: tuple[Group, ...] = ()
+    groups: tuple[tuple[Group, bool], ...] = ()
+    """And whether each is told as a whole: it has but one partition, or all of them hear it."""
     ears: tuple[int, ...] = ()
     """Numbers of the agents of this task's own group."""
+    keys: tuple[str | None, ...] = ()
+    """The field that is the key of each one's row; None where the agent says which rows it is about."""
     responsible: bool = True
     """This group counts its records and writes their letters."""
 
@@ -68,8 +71,8 @@ class Read(msgspec.Struct, frozen=True, gc=False):
     what: Envelope[Message] | Unknown | Bad | None
     """None for a tick, and for what its only reader has said itself."""
     route: Route = NOBODY
-    places: tuple[Place, ...] = ()
-    """The rows here that it is about."""
+    places: Sequence[Sequence[Place]] = ()
+    """The rows here that it is about, ear by ear."""
     forward: Sequence[tuple[Group, int, bytes | None]] = ()
     """The groups whose inboxes it must go to, the partitions, and its key there."""
     id: bytes | None = None
@@ -226,7 +229,8 @@ class Task:
         known = self._dedup.known([item.id for item in read if item.id is not None])
         chunk = Chunk(self._plan, self.group, self.partition, self.head, self.rows, options=self._options, channels=self._channels)
         chunk.today = today
-        chunk.slots = self.rows.load(dict.fromkeys([*self._beside, *(place for item in read for place in item.places)]))
+        places = [place for item in read for own in item.places for place in own]
+        chunk.slots = self.rows.load(dict.fromkeys([*self._beside, *places]))
         latest = max(self.head.time, records[-1].order.at) if records else self.head.time  # they are in the order of time
         limit = min(horizon, self._limit(chunk.head.upstream))
         ticked = any(item.tick for item in read)
@@ -236,18 +240,20 @@ class Task:
         new: dict[bytes, None] = {}
         outcomes: list[str | None] = []
         for record, item, still in zip(records, read, earliest, strict=True):
-            now = max(head.time, record.order.at)
+            at = record.order.at
+            now = at if at > head.time else head.time
             if item.tick:
                 name, late = told(item.tick, record.timestamp)
                 head.upstream[name] = late
                 limit = min(horizon, self._limit(head.upstream))
-            chunk.limit = min(limit, still)
-            watermark = min(now, chunk.limit) - lateness_ms
-            head.closed = max(head.closed, watermark)
+            chunk.limit = limit if limit < still else still
+            watermark = (now if now < chunk.limit else chunk.limit) - lateness_ms
+            if watermark > head.closed:
+                head.closed = watermark
             if not chunk.quiet(watermark) and not chunk.pass_deadlines(watermark):
                 break
             # at the record's own place in time: what the group tells itself comes after later records of its slice, however long that is
-            outcome = self._take(chunk, record, item, record.order.at, seen=item.id in known or item.id in new)
+            outcome = self._take(chunk, record, item, at, seen=item.id in known or item.id in new)
             if outcome is not None:
                 counts[INPUT[outcome] if record.order.source == FED else INTERNAL[outcome]] += 1
             if item.id is not None and outcome != "dead.invalid":
@@ -377,25 +383,26 @@ class Task:
 
     def _concerning(self, record: Record, what: Envelope[Message]) -> Read:
         """Its rows here, where its key says that they are here or somebody re-keyed it; and the groups that it must be re-keyed for."""
-        route = self._routes.get(type(what.payload)) or self._route(type(what.payload))
+        payload = what.payload
+        route = self._routes.get(type(payload)) or self._route(type(payload))
         forward: list[tuple[Group, int, bytes | None]] = []
         mine = record.topic == self.group.inbox
         if not mine:
-            for group in route.groups:
-                if group.partitions == 1 or type(what.payload) in group.everywhere:
+            for group, whole in route.groups:
+                if whole:
                     if group is self.group and group.partitions == 1:
                         mine = True
                     else:
                         forward += [(group, p, record.key) for p in range(group.partitions)]
                     continue
-                key = getattr(what.payload, group.key)
-                if group is self.group and (not key or record.key == key.encode()):
+                key = getattr(payload, group.key)
+                raw = key.encode()
+                if group is self.group and (not key or record.key == raw):
                     mine = True
                 elif key:
-                    raw = key.encode()
                     forward.append((group, partition_of(raw, group.partitions), raw))
         if mine:
-            return Read(what, route, self._places(route, what.payload), forward, id_key(what.event_id, what.at))
+            return Read(what, route, self._places(route, payload), forward, id_key(what.event_id, what.at))
         if forward:
             return Read(what, route, (), forward)
         return Read(what, route, id=id_key(what.event_id, what.at))
@@ -404,28 +411,31 @@ class Task:
         groups = self._plan.routes.get(kind, ())
         ears = tuple(n for n, agent in enumerate(self.group.agents) if kind in agent.hears)
         first = bool(groups) and groups[0] is self.group and (self.partition == 0 or kind not in self.group.everywhere)
-        route = self._routes[kind] = Route(groups, ears, self.group not in groups or first)
+        told = tuple((group, group.partitions == 1 or kind in group.everywhere) for group in groups)
+        agents = [self.group.agents[n] for n in ears]
+        keys = tuple(None if agent.table.one_row or agent.keys is not None else agent.table.key for agent in agents)
+        route = self._routes[kind] = Route(told, ears, keys, self.group not in groups or first)
         return route
 
     def _nobody_before(self, route: Route, what: Envelope[Message] | Unknown) -> bool:
         """Of the groups that hear it, this is the first that it has a key for."""
         if isinstance(what, Unknown):
             return False
-        first = next((group for group in route.groups if _is_for(group, what.payload)), None)
+        first = next((group for group, whole in route.groups if whole or getattr(what.payload, group.key)), None)
         return first is None or (first is self.group and (self.partition == 0 or type(what.payload) not in self.group.everywhere))
 
-    def _places(self, route: Route, payload: Message) -> tuple[Place, ...]:
-        """The rows here that it is about."""
-        places: list[Place] = []
-        for number in route.ears:
-            agent = self.group.agents[number]
-            if agent.table.one_row:
-                places.append((number, ONLY))
-            elif agent.keys is not None:
-                places += [(number, key) for key in agent.keys(payload)]
-            elif key := getattr(payload, agent.table.key):
-                places.append((number, key))
-        return tuple(places)
+    def _places(self, route: Route, payload: Message) -> list[Sequence[Place]]:
+        """The rows here that it is about, ear by ear."""
+        places: list[Sequence[Place]] = []
+        for number, field in zip(route.ears, route.keys, strict=True):
+            if field is None:
+                agent = self.group.agents[number]
+                several = (ONLY,) if agent.table.one_row or agent.keys is None else agent.keys(payload)
+                places.append([(number, key) for key in several])
+            else:
+                key = getattr(payload, field)
+                places.append(((number, key),) if key else ())
+        return places
 
     def _take(self, chunk: Chunk, record: Record, item: Read, at: Instant, *, seen: bool) -> str | None:
         """What it came to; None for a tick, and where another task says that."""
@@ -476,10 +486,6 @@ def _ranges(found: Iterable[tuple[int, int]], begin: int) -> list[tuple[int, int
 def told(mark: bytes, at: Instant) -> tuple[str, Instant]:
     """What a tick says: which task upstream it is from, and how late it is there."""
     return mark.removesuffix(IDLE_MARK).decode(), IDLE if mark.endswith(IDLE_MARK) else at
-
-
-def _is_for(group: Group, payload: Message) -> bool:
-    return group.partitions == 1 or type(payload) in group.everywhere or bool(getattr(payload, group.key))
 
 
 def _only_heard_by_its_speaker(plan: Plan, topic: str) -> bool:

@@ -41,6 +41,7 @@ sender.log.addFilter(_worth_telling)
 
 Appended: TypeAlias = tuple[bytes | None, bytes | None, int, list[tuple[str, bytes]]]
 """Key, value, timestamp in ms and headers of a record to write."""
+_NO_HEADERS: list[tuple[str, bytes]] = []
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Kafka:
             linger_ms=0,
             max_batch_size=BATCH_BYTES,
             max_request_size=16 * BATCH_BYTES,
-            compression_type="lz4",
+            compression_type="zstd",  # aiokafka packs lz4 at level 9: four times the time of zstd, and a quarter more bytes
         )
 
     def reader(self, *, committed: bool = True) -> AIOKafkaConsumer:
@@ -84,15 +85,17 @@ class Kafka:
         )
 
 
+_UNPLACED = Order(UNPLACED, FED, 0)
+
+
 def record_of(read: ConsumerRecord[Any, Any]) -> Record:
     """A record as the engine takes it; its reader finds its place in time."""
     headers: Headers = tuple(read.headers)
-    source = FED
+    order = _UNPLACED
     if headers and headers[-1][0] == SAID and headers[-1][1].isdigit():
-        source, headers = int(headers[-1][1]), headers[:-1]
-    return Record(
-        read.topic, read.partition, read.key, read.value, headers, max(read.timestamp, 0), Order(UNPLACED, source, 0), read.offset
-    )
+        order, headers = Order(UNPLACED, int(headers[-1][1]), 0), headers[:-1]
+    timestamp = read.timestamp
+    return Record(read.topic, read.partition, read.key, read.value, headers, timestamp if timestamp > 0 else 0, order, read.offset)
 
 
 async def read_through(kafka: Kafka, topics: Mapping[str, int], *, since: int = 0) -> AsyncGenerator[Record]:
@@ -188,7 +191,7 @@ class Writer:
         batches = batches_of(outbox.records)
         stamp = max((record.timestamp for record in outbox.records), default=0)
         if outbox.changelog:
-            batches[changelog] = [(key, value, stamp, []) for key, value in outbox.changelog]
+            batches[changelog] = [(key, value, stamp, _NO_HEADERS) for key, value in outbox.changelog]
         offsets = {KafkaPartition(*tp): offset for tp, offset in outbox.offsets.items()}
         if offsets:
             committing = asyncio.ensure_future(producer.send_offsets_to_transaction(offsets, self._group))

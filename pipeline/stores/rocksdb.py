@@ -10,6 +10,8 @@ from pipeline.stores.port import Batch
 
 MIB = 1 << 20
 MEMTABLE_BYTES = 32 * MIB
+MEMTABLE_FILTER = 0.02
+"""Of a memtable, for a filter of its keys: most of what is looked up is not there. Measured: two keys in 1.7 µs instead of 4.4."""
 CACHE_BYTES = 48 * MIB
 """Of blocks, indexes and filters: all that is kept in memory of what is on disk, however much that is."""
 
@@ -27,6 +29,8 @@ class RocksDBStore:
         options.create_if_missing(True)  # noqa: FBT003  # RocksDB's own setters
         options.set_write_buffer_size(MEMTABLE_BYTES)
         options.set_max_write_buffer_number(2)
+        options.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER)
+        options.set_memtable_whole_key_filtering(True)
         options.set_max_log_file_size(MIB)
         options.set_keep_log_file_num(2)
         options.set_compression_type(DBCompressionType.lz4())
