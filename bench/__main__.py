@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import signal
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, TypeAlias, get_args
@@ -185,6 +186,7 @@ def run_steady(
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # what was started ends with it, as at Ctrl-C
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that a new topic has no leader yet is no news here
     with heard():
         app()
