@@ -186,7 +186,7 @@ def run_steady(
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # what was started ends with it, as at Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends with it, as at Ctrl-C
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that a new topic has no leader yet is no news here
     with heard():
         app()

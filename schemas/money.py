@@ -51,26 +51,22 @@ def plausible(amount: Decimal, field: str = "amount") -> None:
 
 def minor(amount: Decimal, currency: str, field: str = "amount") -> int:
     """12.30 USD is 1230. Raises Invalid for what the currency cannot hold exactly as written: field or "currency"."""
-    scale = _SCALE.get(currency)
-    # As below: the ordinary amount is proved good by three comparisons.
-    if scale is None or not amount.same_quantum(scale[0]) or amount.is_signed() or amount > scale[1]:
-        check(amount, currency, field)
-        scale = _SCALE[currency]
-    return int(amount * scale[2])
+    return int(amount * check(amount, currency, field))
 
 
-def check(amount: Decimal, currency: str, field: str = "amount") -> None:
-    """What `minor` would refuse. Raises Invalid: field or "currency"."""
-    scale = _SCALE.get(currency)
-    # The ordinary amount is written with all the digits of its currency: three comparisons prove it good.
-    if scale is not None and amount.same_quantum(scale[0]) and not amount.is_signed() and amount <= scale[1]:
-        return
+def check(amount: Decimal, currency: str, field: str = "amount") -> Decimal:
+    """What `minor` would refuse. Returns how many minor units make one. Raises Invalid: field or "currency"."""
     places = digits(currency)
+    unit, largest, units = _SCALE[currency]
+    # The ordinary amount is written with all the digits of its currency: three comparisons prove it good.
+    if amount.same_quantum(unit) and not amount.is_signed() and amount <= largest:
+        return units
     plausible(amount, field)
     if -amount.as_tuple().exponent > places:  # type: ignore[operator]  # finite, see plausible
         raise Invalid(field, f"more fraction digits than the {places} of {currency}")
-    if amount > _SCALE[currency][1]:
+    if amount > largest:
         raise Invalid(field, "more than 10^15 minor units")
+    return units
 
 
 def major(minor_units: int, currency: str) -> Decimal:

@@ -32,7 +32,10 @@ def generate(
             lines += 1
     if as_json:
         written = {"file": None if output is None else str(output), "orders": orders, "seed": seed, "lines": lines}
-        aside(json.dumps(written)) if output is None else document(written)  # without a file the lines have standard output
+        if output is None:
+            aside(json.dumps(written))  # the lines themselves have standard output
+        else:
+            document(written)
 
 
 @contextmanager

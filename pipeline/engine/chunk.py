@@ -23,6 +23,7 @@ from schemas.codec import decode, encode
 from schemas.message import SOURCE, Due, Envelope, Instant, Invalid, Message, due_id, follow
 from tables.table import ONLY, Row
 
+Besides: TypeAlias = tuple[Any, ...]
 Came: TypeAlias = tuple[str, Failure | None]
 """What a record came to, and why it failed if it did."""
 
@@ -72,7 +73,6 @@ class Chunk:
         self._largest = options.largest_record_bytes
         self._source = 1 + group.first_task + partition
         self._primary = group is plan.groups[0]
-        self._watchers = group.watchers
         self.head = Head(head.incarnation, head.chunk + 1, head.time, head.said, head.changelog_end, dict(head.offsets))
         self.head.upstream, self.head.told, self.head.closed, self.head.ahead = dict(head.upstream), head.told, head.closed, head.ahead
         self.today: Instant = -1
@@ -174,7 +174,7 @@ class Chunk:
             agent = self._agents[number]
             if not own and agent.keys is None:
                 continue
-            slots = (self.slots[own[0]],) if len(own) == 1 else [self.slots[place] for place in own]
+            slots = [*map(self.slots.__getitem__, own)]
             if agent.closes is None:  # windows close by the watermark
                 self._pass_own_deadlines(slots, heard.at, at)
             too_late = agent.closes is not None and agent.closes(heard) <= self.head.closed
@@ -194,13 +194,12 @@ class Chunk:
 
     def _ask(self, agent: AnyAgent, slots: Sequence[Slot], heard: Envelope[Message], at: Instant) -> Came:
         """One agent decides, and what it decided is done."""
+        besides = self._besides(agent)
         try:
-            if agent.keys is not None:
-                decision = agent.decide({slot.place[1]: slot.row for slot in slots}, heard)
-            elif agent.closes is None and agent.beside is None:
-                decision = agent.decide(slots[0].row, heard)
+            if agent.keys is None:
+                decision = agent.decide(slots[0].row, heard, *besides)
             else:
-                decision = agent.decide(slots[0].row, heard, *self._besides(agent))
+                decision = agent.decide({slot.place[1]: slot.row for slot in slots}, heard)
         except Unexpected as error:
             return _failed(Failure("illegal_transition", "Unexpected", str(error), agent.name))
         except Invalid as error:
@@ -208,32 +207,33 @@ class Chunk:
         except Exception as error:  # noqa: BLE001  # a fault in one agent must neither lose the record nor stop the others
             return _failed(Failure("handler_error", type(error).__qualname__, str(error), agent.name))
         if not decision:
-            self._fold(agent, slots, heard, ())
+            self._fold(agent, slots, heard, (), besides)
             return APPLIED
         if isinstance(decision, Ignored | Repeated | Parked):
             return _CAME[type(decision)]
-        return self._apply(agent, slots, heard, decision, at)
+        return self._apply(agent, slots, heard, decision, besides, at)
 
-    def _besides(self, agent: AnyAgent) -> tuple[Any, ...]:
+    def _besides(self, agent: AnyAgent) -> Besides:
         """What this agent decides with, besides row and message: the row beside its own as it is now, and the watermark."""
-        more: tuple[Any, ...] = () if agent.beside is None else (self.slots[self._numbers[agent.beside.name], ONLY].row,)
+        more: Besides = () if agent.beside is None else (self.slots[self._numbers[agent.beside.name], ONLY].row,)
         return more if agent.closes is None else (*more, self.head.closed)
 
-    def _fold(self, agent: AnyAgent, slots: Sequence[Slot], heard: Envelope[Message], said: Sequence[Envelope[Message]]) -> None:
+    def _fold(
+        self, agent: AnyAgent, slots: Sequence[Slot], heard: Envelope[Message], said: Sequence[Envelope[Message]], besides: Besides
+    ) -> None:
         """Fold what was heard, and said because of it, into the rows."""
         evolve = agent.table.evolve
-        besides = () if agent.closes is None and agent.beside is None else self._besides(agent)
+        watchers = self._group.watchers.get(agent.table.name, ())
         for slot in slots:
             before = slot.row
-            row = evolve(before, heard, *besides) if besides else evolve(before, heard)
+            row = evolve(before, heard, *besides)
             for envelope in said:
                 row = evolve(row, envelope, *besides)
             slot.row = row
             self._change(agent, slot)
-            if self._watchers:
-                for number, watch in self._watchers.get(agent.table.name, ()):
-                    for key, step in watch.adds(before, row, heard).items():
-                        self._add((number, key), step)
+            for number, watch in watchers:
+                for key, step in watch.adds(before, row, heard).items():
+                    self._add((number, key), step)
 
     def _add(self, place: Place, step: Row) -> None:
         """To a row that sums up others."""
@@ -243,7 +243,7 @@ class Chunk:
         slot.row += step
         self._change(self._agents[place[0]], slot)
 
-    def _apply(self, agent: AnyAgent, slots: Sequence[Slot], heard: Envelope[Message], said: Says, at: Instant) -> Came:
+    def _apply(self, agent: AnyAgent, slots: Sequence[Slot], heard: Envelope[Message], said: Says, besides: Besides, at: Instant) -> Came:
         """Write what is spoken, fold what was heard and said into the rows; or neither, where an output would be too large."""
         envelopes = [follow(heard, agent.name, i, message, after_ms=agent.answers_after_ms) for i, message in enumerate(said)]
         at += agent.answers_after_ms
@@ -265,7 +265,7 @@ class Chunk:
             spoken.append(Record(topic, partition, key, value, (), envelope.at, Order(at, self._source, number)))
             counters.append(counter)
             number += 1
-        self._fold(agent, slots, heard, envelopes)
+        self._fold(agent, slots, heard, envelopes, besides)
         self.head.said = number
         self.outputs += spoken
         for counter in counters:

@@ -5,7 +5,7 @@ ids in a row; its local copy is empty, and only says which changelog records to 
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import islice
 from struct import Struct
@@ -41,13 +41,12 @@ class Dedup:
         seen = self._seen
         return {key for key, found in zip(keys, self._store.get_many([seen + key for key in keys]), strict=True) if found is not None}
 
-    def remember(self, keys: Collection[bytes], chunk: int, batch: Batch, changelog: list[tuple[bytes, bytes | None]]) -> None:
+    def remember(self, keys: Iterable[bytes], chunk: int, batch: Batch, changelog: list[tuple[bytes, bytes | None]]) -> None:
         """Write what this chunk has seen."""
-        seen = self._seen
-        batch.puts += [(seen + key, b"") for key in keys]
         by_hour: dict[bytes, list[bytes]] = defaultdict(list)
         for key in keys:
             by_hour[key[:4]].append(key[4:])
+            batch.puts.append((self._seen + key, b""))
         for hour, ids in sorted(by_hour.items()):
             place = _hour_chunk(int.from_bytes(hour), chunk)
             batch.puts.append((self._hours + place, b""))

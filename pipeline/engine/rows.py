@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from agents.agent import AnyAgent, Deadline, never
+from agents.agent import AnyAgent, Deadline
 from pipeline.log.record import Record
 from pipeline.stores.port import Batch, Store
 from schemas.message import Instant
@@ -108,9 +108,8 @@ class Rows:
             return Slot(place, row, row, there=False)
         row, parked = self._decoders[place[0]](raw)
         slot = Slot(place, row, row, parked)
-        if parked or agent.due is not never:
-            slot.set_due(agent)
-            slot.stored_due = slot.due
+        slot.set_due(agent)
+        slot.stored_due = slot.due
         return slot
 
     def write(

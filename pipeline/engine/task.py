@@ -411,10 +411,10 @@ class Task:
         groups = self._plan.routes.get(kind, ())
         ears = tuple(n for n, agent in enumerate(self.group.agents) if kind in agent.hears)
         first = bool(groups) and groups[0] is self.group and (self.partition == 0 or kind not in self.group.everywhere)
-        told = tuple((group, group.partitions == 1 or kind in group.everywhere) for group in groups)
+        hearing = tuple((group, group.partitions == 1 or kind in group.everywhere) for group in groups)
         agents = [self.group.agents[n] for n in ears]
         keys = tuple(None if agent.table.one_row or agent.keys is not None else agent.table.key for agent in agents)
-        route = self._routes[kind] = Route(told, ears, keys, self.group not in groups or first)
+        route = self._routes[kind] = Route(hearing, ears, keys, self.group not in groups or first)
         return route
 
     def _nobody_before(self, route: Route, what: Envelope[Message] | Unknown) -> bool:

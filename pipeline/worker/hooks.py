@@ -172,9 +172,6 @@ class ChunkConsumer(Consumer):
     async def seek_to_committed(self) -> Mapping[TP, int]:
         raise NotImplementedError
 
-    async def seek_to_beginning(self, *partitions: TP) -> None:
-        raise NotImplementedError
-
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         raise NotImplementedError
 

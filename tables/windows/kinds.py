@@ -267,8 +267,6 @@ WindowKind: TypeAlias = Tumbling | Hopping | Sliding | Session
 
 
 def _add_aligned(panes: Panes, new: Pane, start: Instant, out: Instant) -> Panes:
-    if panes and panes[-1].start == start and panes[0].start > out:  # the newest window, which most events are in
-        return (*panes[:-1], join(panes[-1], new))
     drop = 0
     while drop < len(panes) and panes[drop].start <= out:
         drop += 1

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,9 @@ from typer.testing import CliRunner
 from bench.__main__ import app
 from bench.measure import cpu_seconds, memory_kib, tree
 from bench.peers import latency, throughput
+from tests.kafka.brokers import ROOT
+
+SECONDS = 60
 
 
 def measured(*arguments: str) -> dict[str, list[dict[str, Any]]]:
@@ -19,6 +25,28 @@ def measured(*arguments: str) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = json.loads(result.stdout)
     assert all(rows and len({tuple(row) for row in rows}) == 1 for rows in found.values())
     return found
+
+
+def test_whatever_was_started_ends_with_a_bench_that_is_told_to(tmp_path: Path) -> None:
+    """At SIGTERM, also where an interrupt is ignored: exit 130, and neither processes nor folders are left."""
+    command = ["/bin/sh", "-c", 'trap "" INT; exec "$0" -m bench growth --keys 1000000', sys.executable]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with (tmp_path.parent / "bench.log").open("w+") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + SECONDS
+            while "growing to" not in Path(log.name).read_text():
+                assert process.poll() is None, Path(log.name).read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            all_of_them = tree(process.pid)
+            process.terminate()
+            assert process.wait(SECONDS) == 130
+        finally:
+            process.kill()
+    assert len(all_of_them) > 2
+    assert not any(memory_kib(pid, "VmRSS") for pid in all_of_them)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_saga_is_measured() -> None:
